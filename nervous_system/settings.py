@@ -1,0 +1,93 @@
+"""Addresses, credentials and limits, read from the environment and, below it, from the embedded stack's file.
+
+A variable that is set in the environment wins. ``$ENCHANTED_HOME/stack.env``, which ``enchanted up`` writes, gives
+the addresses of the embedded stack for whatever the environment leaves open, so that a laptop needs no variables and
+a cluster needs nothing but variables.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from nervous_system.errors import SettingsError
+
+STACK_FILE = "stack.env"
+PREFIX = "ENCHANTED_"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """Every setting, each read from the variable ``ENCHANTED_`` and its name in capitals.
+
+    An empty address means that it is not set; whoever needs it asks through ``require``.
+    """
+
+    home: Path
+    nats_url: str = ""
+    nats_token: str = ""
+    stream: str = "SWARM"
+    partitions: int = 4
+    replicas: int = 1
+    clickhouse_url: str = ""
+    clickhouse_user: str = "default"
+    clickhouse_password: str = ""
+    clickhouse_database: str = "default"
+    ledger: str = ""
+    s3_endpoint: str = ""
+    s3_bucket: str = "enchanted"
+    s3_access_key: str = ""
+    s3_secret_key: str = ""
+    s3_region: str = "us-east-1"
+    batch_max_events: int = 10_000
+    batch_max_bytes: int = 8_000_000
+    batch_max_age_s: float = 0.2
+    siphon_roll_bytes: int = 64_000_000
+    siphon_roll_age_s: float = 30.0
+    log_level: str = "INFO"
+
+    @classmethod
+    def load(cls, environment: Mapping[str, str] | None = None) -> Settings:
+        """The settings of this process; raises SettingsError for a value that cannot be read."""
+        environment = os.environ if environment is None else environment
+        home = Path(environment.get("ENCHANTED_HOME") or Path.home() / ".enchanted").expanduser()
+        known = {**read_env_file(home / STACK_FILE), **environment}
+        values: dict[str, Any] = {"home": home}
+        for field in fields(cls):
+            variable = PREFIX + field.name.upper()
+            if field.name != "home" and variable in known:
+                values[field.name] = _parse(variable, known[variable], type(field.default))
+        return cls(**values)
+
+    def require(self, name: str) -> str:
+        """The address called ``name``; raises SettingsError where it is not set."""
+        value = str(getattr(self, name))
+        if not value:
+            raise SettingsError(
+                f"The stack is not running: {PREFIX}{name.upper()} is not set and {self.home / STACK_FILE} does not "
+                "give it. Start the embedded stack with `enchanted up`, or set the variable."
+            )
+        return value
+
+
+def read_env_file(path: Path) -> dict[str, str]:
+    """The ``KEY=value`` lines of a file; nothing where there is no file."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return {}
+    except OSError as error:
+        raise SettingsError(f"{path} cannot be read: {error.strerror}.") from error
+    lines = (line.strip() for line in text.splitlines())
+    pairs = (line.partition("=") for line in lines if line and not line.startswith("#"))
+    return {key.strip(): value.strip() for key, _, value in pairs}
+
+
+def _parse(variable: str, text: str, kind: Callable[[str], Any]) -> Any:
+    try:
+        return kind(text)
+    except ValueError as error:
+        raise SettingsError(f"{variable}={text!r} is not a number: set it to one, or remove it.") from error

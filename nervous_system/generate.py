@@ -21,7 +21,7 @@ def generate(destination: Path) -> None:
     from grpc_tools import protoc
 
     includes = Path(grpc_tools.__file__).parent / "_proto"
-    status = protoc.main(
+    status = protoc.main(  # type: ignore[no-untyped-call]
         [
             "protoc",
             f"-I{ROOT / 'protos'}",

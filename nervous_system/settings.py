@@ -45,7 +45,7 @@ class Settings:
     batch_max_events: int = 10_000
     batch_max_bytes: int = 8_000_000
     batch_max_age_s: float = 0.2
-    siphon_roll_bytes: int = 64_000_000
+    siphon_roll_bytes: int = 32_000_000
     siphon_roll_age_s: float = 30.0
     log_level: str = "INFO"
 

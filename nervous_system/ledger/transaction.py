@@ -7,7 +7,7 @@ Source: https://apple.github.io/foundationdb/api-python.html.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol, TypeVar
 
 from nervous_system.errors import EnchantedError
@@ -15,11 +15,13 @@ from nervous_system.errors import EnchantedError
 T = TypeVar("T")
 
 KeyValue = tuple[bytes, bytes]
+KeyRange = tuple[bytes, bytes]
 
 KEY_LIMIT_BYTES = 10_000
 VALUE_LIMIT_BYTES = 100_000
 TRANSACTION_LIMIT_BYTES = 10_000_000
 TRANSACTION_LIMIT_S = 5.0
+RUN_LIMIT_S = 60.0
 VERSIONSTAMP_BYTES = 10
 
 
@@ -41,7 +43,10 @@ class VersionstampFuture(Protocol):
     """The versionstamp of a transaction that is about to commit."""
 
     def wait(self) -> bytes:
-        """The 10 bytes, once the transaction has committed; raises LedgerError 2021 where it wrote nothing."""
+        """The 10 bytes, once the transaction has committed; raises LedgerError 2021 where it wrote nothing.
+
+        Not to be called before ``commit`` has returned.
+        """
         ...
 
 
@@ -49,19 +54,33 @@ class Watch(Protocol):
     """A notice that a key's value has changed since the transaction that asked."""
 
     def wait(self, timeout_s: float) -> bool:
-        """Blocks until the key changes (True) or ``timeout_s`` seconds have passed (False)."""
+        """Blocks until the key changes (True), or ``timeout_s`` seconds have passed or it is cancelled (False).
+
+        Not to be called before ``commit`` has returned. True may also come of a value that has changed back.
+        """
         ...
 
     def cancel(self) -> None:
-        """Gives the watch up and frees what it holds."""
+        """Gives the watch up, frees what it holds and wakes who waits."""
         ...
 
 
 class Transaction(Protocol):
-    """One attempt at a transaction. Used by one thread at a time."""
+    """One attempt at a transaction. Used by one thread at a time.
+
+    What a write refuses, such as a key over ``KEY_LIMIT_BYTES``, is raised by the next read or by ``commit``.
+    """
+
+    def read_version(self) -> int:
+        """The version of the snapshot, which is taken now where no read has taken it. Raises LedgerError."""
+        ...
 
     def get(self, key: bytes, *, snapshot: bool = False) -> bytes | None:
         """The value at ``key``. A ``snapshot`` read causes no conflict. Raises LedgerError."""
+        ...
+
+    def get_many(self, keys: Sequence[bytes], *, snapshot: bool = False) -> list[bytes | None]:
+        """The values at ``keys``, in their order, read side by side where the engine can. Raises LedgerError."""
         ...
 
     def get_range(
@@ -95,7 +114,7 @@ class Transaction(Protocol):
         ...
 
     def watch(self, key: bytes) -> Watch:
-        """Set when the transaction commits."""
+        """Against the value that this transaction sees; reads the key, and counts once it has committed."""
         ...
 
     def commit(self) -> None:
@@ -115,6 +134,7 @@ class Engine(Protocol):
     def run(self, work: Callable[[Transaction], T]) -> T:
         """Runs ``work`` and commits, again after errors that FoundationDB calls retryable (1020, 1021, 1007 …).
 
+        After ``RUN_LIMIT_S`` seconds it gives up, and raises LedgerError or UnavailableError.
         ``work`` may run several times, and after 1021 its first run may have landed: make ids outside it.
         """
         ...

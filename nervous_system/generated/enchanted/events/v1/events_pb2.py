@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n enchanted/events/v1/events.proto\x12\x13\x65nchanted.events.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xb1\x02\n\rAgentDecision\x12\x14\n\x0c\x63ontext_hash\x18\x01 \x01(\t\x12\x15\n\rinput_trigger\x18\x02 \x01(\t\x12\x11\n\trationale\x18\x03 \x01(\t\x12\x1d\n\x15rejected_alternatives\x18\x04 \x03(\t\x12\x12\n\nmemory_ids\x18\x05 \x03(\t\x12\x1d\n\x10\x63onfidence_score\x18\x06 \x01(\x01H\x00\x88\x01\x01\x12\x46\n\nattributes\x18\x07 \x03(\x0b\x32\x32.enchanted.events.v1.AgentDecision.AttributesEntry\x1a\x31\n\x0f\x41ttributesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x42\x13\n\x11_confidence_score\"\xc8\x02\n\x0bStateChange\x12\x34\n\x0btarget_type\x18\x01 \x01(\x0e\x32\x1f.enchanted.events.v1.TargetType\x12\x17\n\x0ftarget_resource\x18\x02 \x01(\t\x12\x1b\n\x13previous_state_hash\x18\x03 \x01(\t\x12\x16\n\x0enew_state_hash\x18\x04 \x01(\t\x12\x12\n\ndiff_patch\x18\x05 \x01(\t\x12\x15\n\ris_reversible\x18\x06 \x01(\x08\x12\x31\n\toperation\x18\x07 \x01(\x0e\x32\x1e.enchanted.events.v1.Operation\x12\x0c\n\x04mode\x18\x08 \x01(\r\x12\x14\n\x0crenamed_from\x18\t \x01(\t\x12\x14\n\x07\x63ontent\x18\n \x01(\x0cH\x00\x88\x01\x01\x12\x11\n\tblob_hash\x18\x0b \x01(\tB\n\n\x08_content\"\x83\x01\n\x0cSystemSignal\x12\x30\n\x06status\x18\x01 \x01(\x0e\x32 .enchanted.events.v1.AgentStatus\x12\x18\n\x10\x63pu_load_percent\x18\x02 \x01(\x01\x12\x17\n\x0fmemory_usage_mb\x18\x03 \x01(\x01\x12\x0e\n\x06\x64\x65tail\x18\x04 \x01(\t\"d\n\x0c\x41gentMessage\x12.\n\x04kind\x18\x01 \x01(\x0e\x32 .enchanted.events.v1.MessageKind\x12\x13\n\x0bto_agent_id\x18\x02 \x01(\t\x12\x0f\n\x07\x63ontent\x18\x03 \x01(\t\"\xb5\x01\n\x08ToolCall\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x11\n\targuments\x18\x02 \x01(\t\x12\x0e\n\x06result\x18\x03 \x01(\t\x12\x16\n\texit_code\x18\x04 \x01(\x05H\x00\x88\x01\x01\x12\x13\n\x0b\x64uration_ms\x18\x05 \x01(\x01\x12\x14\n\x0cinput_tokens\x18\x06 \x01(\x04\x12\x15\n\routput_tokens\x18\x07 \x01(\x04\x12\x10\n\x08\x63ost_usd\x18\x08 \x01(\x01\x42\x0c\n\n_exit_code\"/\n\nCheckpoint\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x02 \x01(\t\"\xd5\x05\n\nSwarmEvent\x12\x10\n\x08\x65vent_id\x18\x01 \x01(\t\x12-\n\ttimestamp\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08trace_id\x18\x03 \x01(\t\x12\x0f\n\x07span_id\x18\x04 \x01(\t\x12\x32\n\nagent_role\x18\x05 \x01(\x0e\x32\x1e.enchanted.events.v1.AgentRole\x12\x10\n\x08\x61gent_id\x18\x06 \x01(\t\x12\x36\n\x08\x64\x65\x63ision\x18\n \x01(\x0b\x32\".enchanted.events.v1.AgentDecisionH\x00\x12\x38\n\x0cstate_change\x18\x0b \x01(\x0b\x32 .enchanted.events.v1.StateChangeH\x00\x12:\n\rsystem_signal\x18\x0c \x01(\x0b\x32!.enchanted.events.v1.SystemSignalH\x00\x12\x34\n\x07message\x18\r \x01(\x0b\x32!.enchanted.events.v1.AgentMessageH\x00\x12\x32\n\ttool_call\x18\x0e \x01(\x0b\x32\x1d.enchanted.events.v1.ToolCallH\x00\x12\x35\n\ncheckpoint\x18\x0f \x01(\x0b\x32\x1f.enchanted.events.v1.CheckpointH\x00\x12\x11\n\ttenant_id\x18\x14 \x01(\t\x12\x0f\n\x07user_id\x18\x15 \x01(\t\x12\x14\n\x0cis_encrypted\x18\x16 \x01(\x08\x12\x12\n\nproject_id\x18\x17 \x01(\t\x12\x12\n\nsession_id\x18\x18 \x01(\t\x12\x14\n\x0c\x63\x61usation_id\x18\x19 \x01(\t\x12\x16\n\x0e\x63orrelation_id\x18\x1a \x01(\t\x12\x16\n\x0e\x61gent_sequence\x18\x1b \x01(\x04\x12\x1b\n\x13related_commit_hash\x18\x1c \x01(\tB\t\n\x07payload\"B\n\x0fSwarmEventBatch\x12/\n\x06\x65vents\x18\x01 \x03(\x0b\x32\x1f.enchanted.events.v1.SwarmEvent\"\x1f\n\rRawEventBatch\x12\x0e\n\x06\x65vents\x18\x01 \x03(\x0c*\x91\x01\n\tAgentRole\x12\x14\n\x10ROLE_UNSPECIFIED\x10\x00\x12\x12\n\x0eROLE_ARCHITECT\x10\x01\x12\x0e\n\nROLE_CODER\x10\x02\x12\x11\n\rROLE_REVIEWER\x10\x03\x12\x11\n\rROLE_OPERATOR\x10\x04\x12\x0f\n\x0bROLE_TESTER\x10\x05\x12\x13\n\x0fROLE_RESEARCHER\x10\x06*s\n\nTargetType\x12\x1b\n\x17TARGET_TYPE_UNSPECIFIED\x10\x00\x12\x14\n\x10TARGET_TYPE_FILE\x10\x01\x12\x17\n\x13TARGET_TYPE_SYMLINK\x10\x02\x12\x19\n\x15TARGET_TYPE_SUBMODULE\x10\x03*~\n\tOperation\x12\x19\n\x15OPERATION_UNSPECIFIED\x10\x00\x12\x14\n\x10OPERATION_CREATE\x10\x01\x12\x14\n\x10OPERATION_MODIFY\x10\x02\x12\x14\n\x10OPERATION_DELETE\x10\x03\x12\x14\n\x10OPERATION_RENAME\x10\x04*\xa5\x01\n\x0b\x41gentStatus\x12\x1c\n\x18\x41GENT_STATUS_UNSPECIFIED\x10\x00\x12\x15\n\x11\x41GENT_STATUS_IDLE\x10\x01\x12\x15\n\x11\x41GENT_STATUS_BUSY\x10\x02\x12\x18\n\x14\x41GENT_STATUS_BLOCKED\x10\x03\x12\x16\n\x12\x41GENT_STATUS_ERROR\x10\x04\x12\x18\n\x14\x41GENT_STATUS_STOPPED\x10\x05*\x99\x01\n\x0bMessageKind\x12\x1c\n\x18MESSAGE_KIND_UNSPECIFIED\x10\x00\x12\x1c\n\x18MESSAGE_KIND_NEGOTIATION\x10\x01\x12\x18\n\x14MESSAGE_KIND_WARNING\x10\x02\x12\x16\n\x12MESSAGE_KIND_ORDER\x10\x03\x12\x1c\n\x18MESSAGE_KIND_INFORMATION\x10\x04\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n enchanted/events/v1/events.proto\x12\x13\x65nchanted.events.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xb1\x02\n\rAgentDecision\x12\x14\n\x0c\x63ontext_hash\x18\x01 \x01(\t\x12\x15\n\rinput_trigger\x18\x02 \x01(\t\x12\x11\n\trationale\x18\x03 \x01(\t\x12\x1d\n\x15rejected_alternatives\x18\x04 \x03(\t\x12\x12\n\nmemory_ids\x18\x05 \x03(\t\x12\x1d\n\x10\x63onfidence_score\x18\x06 \x01(\x01H\x00\x88\x01\x01\x12\x46\n\nattributes\x18\x07 \x03(\x0b\x32\x32.enchanted.events.v1.AgentDecision.AttributesEntry\x1a\x31\n\x0f\x41ttributesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x42\x13\n\x11_confidence_score\"\xdc\x02\n\x0bStateChange\x12\x34\n\x0btarget_type\x18\x01 \x01(\x0e\x32\x1f.enchanted.events.v1.TargetType\x12\x17\n\x0ftarget_resource\x18\x02 \x01(\t\x12\x1b\n\x13previous_state_hash\x18\x03 \x01(\t\x12\x16\n\x0enew_state_hash\x18\x04 \x01(\t\x12\x12\n\ndiff_patch\x18\x05 \x01(\t\x12\x15\n\ris_reversible\x18\x06 \x01(\x08\x12\x31\n\toperation\x18\x07 \x01(\x0e\x32\x1e.enchanted.events.v1.Operation\x12\x0c\n\x04mode\x18\x08 \x01(\r\x12\x14\n\x0crenamed_from\x18\t \x01(\t\x12\x14\n\x07\x63ontent\x18\n \x01(\x0cH\x00\x88\x01\x01\x12\x11\n\tblob_hash\x18\x0b \x01(\t\x12\x12\n\nblob_parts\x18\x0c \x03(\x0c\x42\n\n\x08_content\"\x83\x01\n\x0cSystemSignal\x12\x30\n\x06status\x18\x01 \x01(\x0e\x32 .enchanted.events.v1.AgentStatus\x12\x18\n\x10\x63pu_load_percent\x18\x02 \x01(\x01\x12\x17\n\x0fmemory_usage_mb\x18\x03 \x01(\x01\x12\x0e\n\x06\x64\x65tail\x18\x04 \x01(\t\"d\n\x0c\x41gentMessage\x12.\n\x04kind\x18\x01 \x01(\x0e\x32 .enchanted.events.v1.MessageKind\x12\x13\n\x0bto_agent_id\x18\x02 \x01(\t\x12\x0f\n\x07\x63ontent\x18\x03 \x01(\t\"\xb5\x01\n\x08ToolCall\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x11\n\targuments\x18\x02 \x01(\t\x12\x0e\n\x06result\x18\x03 \x01(\t\x12\x16\n\texit_code\x18\x04 \x01(\x05H\x00\x88\x01\x01\x12\x13\n\x0b\x64uration_ms\x18\x05 \x01(\x01\x12\x14\n\x0cinput_tokens\x18\x06 \x01(\x04\x12\x15\n\routput_tokens\x18\x07 \x01(\x04\x12\x10\n\x08\x63ost_usd\x18\x08 \x01(\x01\x42\x0c\n\n_exit_code\"/\n\nCheckpoint\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x02 \x01(\t\"\xd5\x05\n\nSwarmEvent\x12\x10\n\x08\x65vent_id\x18\x01 \x01(\t\x12-\n\ttimestamp\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08trace_id\x18\x03 \x01(\t\x12\x0f\n\x07span_id\x18\x04 \x01(\t\x12\x32\n\nagent_role\x18\x05 \x01(\x0e\x32\x1e.enchanted.events.v1.AgentRole\x12\x10\n\x08\x61gent_id\x18\x06 \x01(\t\x12\x36\n\x08\x64\x65\x63ision\x18\n \x01(\x0b\x32\".enchanted.events.v1.AgentDecisionH\x00\x12\x38\n\x0cstate_change\x18\x0b \x01(\x0b\x32 .enchanted.events.v1.StateChangeH\x00\x12:\n\rsystem_signal\x18\x0c \x01(\x0b\x32!.enchanted.events.v1.SystemSignalH\x00\x12\x34\n\x07message\x18\r \x01(\x0b\x32!.enchanted.events.v1.AgentMessageH\x00\x12\x32\n\ttool_call\x18\x0e \x01(\x0b\x32\x1d.enchanted.events.v1.ToolCallH\x00\x12\x35\n\ncheckpoint\x18\x0f \x01(\x0b\x32\x1f.enchanted.events.v1.CheckpointH\x00\x12\x11\n\ttenant_id\x18\x14 \x01(\t\x12\x0f\n\x07user_id\x18\x15 \x01(\t\x12\x14\n\x0cis_encrypted\x18\x16 \x01(\x08\x12\x12\n\nproject_id\x18\x17 \x01(\t\x12\x12\n\nsession_id\x18\x18 \x01(\t\x12\x14\n\x0c\x63\x61usation_id\x18\x19 \x01(\t\x12\x16\n\x0e\x63orrelation_id\x18\x1a \x01(\t\x12\x16\n\x0e\x61gent_sequence\x18\x1b \x01(\x04\x12\x1b\n\x13related_commit_hash\x18\x1c \x01(\tB\t\n\x07payload\"B\n\x0fSwarmEventBatch\x12/\n\x06\x65vents\x18\x01 \x03(\x0b\x32\x1f.enchanted.events.v1.SwarmEvent\"\x1f\n\rRawEventBatch\x12\x0e\n\x06\x65vents\x18\x01 \x03(\x0c*\x91\x01\n\tAgentRole\x12\x14\n\x10ROLE_UNSPECIFIED\x10\x00\x12\x12\n\x0eROLE_ARCHITECT\x10\x01\x12\x0e\n\nROLE_CODER\x10\x02\x12\x11\n\rROLE_REVIEWER\x10\x03\x12\x11\n\rROLE_OPERATOR\x10\x04\x12\x0f\n\x0bROLE_TESTER\x10\x05\x12\x13\n\x0fROLE_RESEARCHER\x10\x06*s\n\nTargetType\x12\x1b\n\x17TARGET_TYPE_UNSPECIFIED\x10\x00\x12\x14\n\x10TARGET_TYPE_FILE\x10\x01\x12\x17\n\x13TARGET_TYPE_SYMLINK\x10\x02\x12\x19\n\x15TARGET_TYPE_SUBMODULE\x10\x03*~\n\tOperation\x12\x19\n\x15OPERATION_UNSPECIFIED\x10\x00\x12\x14\n\x10OPERATION_CREATE\x10\x01\x12\x14\n\x10OPERATION_MODIFY\x10\x02\x12\x14\n\x10OPERATION_DELETE\x10\x03\x12\x14\n\x10OPERATION_RENAME\x10\x04*\xa5\x01\n\x0b\x41gentStatus\x12\x1c\n\x18\x41GENT_STATUS_UNSPECIFIED\x10\x00\x12\x15\n\x11\x41GENT_STATUS_IDLE\x10\x01\x12\x15\n\x11\x41GENT_STATUS_BUSY\x10\x02\x12\x18\n\x14\x41GENT_STATUS_BLOCKED\x10\x03\x12\x16\n\x12\x41GENT_STATUS_ERROR\x10\x04\x12\x18\n\x14\x41GENT_STATUS_STOPPED\x10\x05*\x99\x01\n\x0bMessageKind\x12\x1c\n\x18MESSAGE_KIND_UNSPECIFIED\x10\x00\x12\x1c\n\x18MESSAGE_KIND_NEGOTIATION\x10\x01\x12\x18\n\x14MESSAGE_KIND_WARNING\x10\x02\x12\x16\n\x12MESSAGE_KIND_ORDER\x10\x03\x12\x1c\n\x18MESSAGE_KIND_INFORMATION\x10\x04\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,34 +34,34 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_AGENTDECISION_ATTRIBUTESENTRY']._loaded_options = None
   _globals['_AGENTDECISION_ATTRIBUTESENTRY']._serialized_options = b'8\001'
-  _globals['_AGENTROLE']._serialized_start=2028
-  _globals['_AGENTROLE']._serialized_end=2173
-  _globals['_TARGETTYPE']._serialized_start=2175
-  _globals['_TARGETTYPE']._serialized_end=2290
-  _globals['_OPERATION']._serialized_start=2292
-  _globals['_OPERATION']._serialized_end=2418
-  _globals['_AGENTSTATUS']._serialized_start=2421
-  _globals['_AGENTSTATUS']._serialized_end=2586
-  _globals['_MESSAGEKIND']._serialized_start=2589
-  _globals['_MESSAGEKIND']._serialized_end=2742
+  _globals['_AGENTROLE']._serialized_start=2048
+  _globals['_AGENTROLE']._serialized_end=2193
+  _globals['_TARGETTYPE']._serialized_start=2195
+  _globals['_TARGETTYPE']._serialized_end=2310
+  _globals['_OPERATION']._serialized_start=2312
+  _globals['_OPERATION']._serialized_end=2438
+  _globals['_AGENTSTATUS']._serialized_start=2441
+  _globals['_AGENTSTATUS']._serialized_end=2606
+  _globals['_MESSAGEKIND']._serialized_start=2609
+  _globals['_MESSAGEKIND']._serialized_end=2762
   _globals['_AGENTDECISION']._serialized_start=91
   _globals['_AGENTDECISION']._serialized_end=396
   _globals['_AGENTDECISION_ATTRIBUTESENTRY']._serialized_start=326
   _globals['_AGENTDECISION_ATTRIBUTESENTRY']._serialized_end=375
   _globals['_STATECHANGE']._serialized_start=399
-  _globals['_STATECHANGE']._serialized_end=727
-  _globals['_SYSTEMSIGNAL']._serialized_start=730
-  _globals['_SYSTEMSIGNAL']._serialized_end=861
-  _globals['_AGENTMESSAGE']._serialized_start=863
-  _globals['_AGENTMESSAGE']._serialized_end=963
-  _globals['_TOOLCALL']._serialized_start=966
-  _globals['_TOOLCALL']._serialized_end=1147
-  _globals['_CHECKPOINT']._serialized_start=1149
-  _globals['_CHECKPOINT']._serialized_end=1196
-  _globals['_SWARMEVENT']._serialized_start=1199
-  _globals['_SWARMEVENT']._serialized_end=1924
-  _globals['_SWARMEVENTBATCH']._serialized_start=1926
-  _globals['_SWARMEVENTBATCH']._serialized_end=1992
-  _globals['_RAWEVENTBATCH']._serialized_start=1994
-  _globals['_RAWEVENTBATCH']._serialized_end=2025
+  _globals['_STATECHANGE']._serialized_end=747
+  _globals['_SYSTEMSIGNAL']._serialized_start=750
+  _globals['_SYSTEMSIGNAL']._serialized_end=881
+  _globals['_AGENTMESSAGE']._serialized_start=883
+  _globals['_AGENTMESSAGE']._serialized_end=983
+  _globals['_TOOLCALL']._serialized_start=986
+  _globals['_TOOLCALL']._serialized_end=1167
+  _globals['_CHECKPOINT']._serialized_start=1169
+  _globals['_CHECKPOINT']._serialized_end=1216
+  _globals['_SWARMEVENT']._serialized_start=1219
+  _globals['_SWARMEVENT']._serialized_end=1944
+  _globals['_SWARMEVENTBATCH']._serialized_start=1946
+  _globals['_SWARMEVENTBATCH']._serialized_end=2012
+  _globals['_RAWEVENTBATCH']._serialized_start=2014
+  _globals['_RAWEVENTBATCH']._serialized_end=2045
 # @@protoc_insertion_point(module_scope)

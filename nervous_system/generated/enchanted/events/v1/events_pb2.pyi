@@ -105,7 +105,7 @@ class AgentDecision(_message.Message):
     def __init__(self, context_hash: _Optional[str] = ..., input_trigger: _Optional[str] = ..., rationale: _Optional[str] = ..., rejected_alternatives: _Optional[_Iterable[str]] = ..., memory_ids: _Optional[_Iterable[str]] = ..., confidence_score: _Optional[float] = ..., attributes: _Optional[_Mapping[str, str]] = ...) -> None: ...
 
 class StateChange(_message.Message):
-    __slots__ = ("target_type", "target_resource", "previous_state_hash", "new_state_hash", "diff_patch", "is_reversible", "operation", "mode", "renamed_from", "content", "blob_hash")
+    __slots__ = ("target_type", "target_resource", "previous_state_hash", "new_state_hash", "diff_patch", "is_reversible", "operation", "mode", "renamed_from", "content", "blob_hash", "blob_parts")
     TARGET_TYPE_FIELD_NUMBER: _ClassVar[int]
     TARGET_RESOURCE_FIELD_NUMBER: _ClassVar[int]
     PREVIOUS_STATE_HASH_FIELD_NUMBER: _ClassVar[int]
@@ -117,6 +117,7 @@ class StateChange(_message.Message):
     RENAMED_FROM_FIELD_NUMBER: _ClassVar[int]
     CONTENT_FIELD_NUMBER: _ClassVar[int]
     BLOB_HASH_FIELD_NUMBER: _ClassVar[int]
+    BLOB_PARTS_FIELD_NUMBER: _ClassVar[int]
     target_type: TargetType
     target_resource: str
     previous_state_hash: str
@@ -128,7 +129,8 @@ class StateChange(_message.Message):
     renamed_from: str
     content: bytes
     blob_hash: str
-    def __init__(self, target_type: _Optional[_Union[TargetType, str]] = ..., target_resource: _Optional[str] = ..., previous_state_hash: _Optional[str] = ..., new_state_hash: _Optional[str] = ..., diff_patch: _Optional[str] = ..., is_reversible: _Optional[bool] = ..., operation: _Optional[_Union[Operation, str]] = ..., mode: _Optional[int] = ..., renamed_from: _Optional[str] = ..., content: _Optional[bytes] = ..., blob_hash: _Optional[str] = ...) -> None: ...
+    blob_parts: _containers.RepeatedScalarFieldContainer[bytes]
+    def __init__(self, target_type: _Optional[_Union[TargetType, str]] = ..., target_resource: _Optional[str] = ..., previous_state_hash: _Optional[str] = ..., new_state_hash: _Optional[str] = ..., diff_patch: _Optional[str] = ..., is_reversible: _Optional[bool] = ..., operation: _Optional[_Union[Operation, str]] = ..., mode: _Optional[int] = ..., renamed_from: _Optional[str] = ..., content: _Optional[bytes] = ..., blob_hash: _Optional[str] = ..., blob_parts: _Optional[_Iterable[bytes]] = ...) -> None: ...
 
 class SystemSignal(_message.Message):
     __slots__ = ("status", "cpu_load_percent", "memory_usage_mb", "detail")

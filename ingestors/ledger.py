@@ -1,0 +1,43 @@
+"""The sink for the ledger: FoundationDB or the embedded engine, whichever the address names."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ingestors.sink import Limits
+from nervous_system.bus import StreamIdentity
+from nervous_system.landing import Batch, Cursor, Refusal
+from nervous_system.ledger.ledger import Ledger
+from nervous_system.settings import Settings
+
+
+class LedgerSink:
+    """Lands batches in the ledger, events and cursor in the same transaction."""
+
+    name = "ledger"
+
+    def __init__(self, settings: Settings) -> None:
+        self.limits = Limits(settings.batch_max_events, settings.batch_max_bytes, settings.batch_max_age_s)
+        self._settings = settings
+        self._ledger: Ledger | None = None
+
+    def open(self) -> None:
+        """Opens the engine."""
+        self._ledger = self._ledger or Ledger.open(self._settings)
+
+    def cursor(self, stream: StreamIdentity, partition: int) -> Cursor:
+        """How far the ledger has landed a partition of the stream."""
+        return self._opened().cursor(self.name, stream, partition)
+
+    def land(self, batch: Batch) -> Sequence[Refusal]:
+        """Lands the batch; refuses events whose id is there with other bytes."""
+        return self._opened().land(self.name, batch).refusals
+
+    def close(self) -> None:
+        """Closes the engine."""
+        if self._ledger is not None:
+            self._ledger.close()
+
+    def _opened(self) -> Ledger:
+        assert self._ledger is not None, "open() comes first"
+        return self._ledger

@@ -1,0 +1,235 @@
+"""The one loop behind every sink: fetch, batch, land, mark.
+
+The sink is the cursor. A worker begins where its sink says that it stands, reading through a durable consumer that it
+makes anew from there; acknowledgements only move that consumer's mark, by which lag is seen. Whatever fails, the worker
+asks the sink again and goes on from its answer, so that nothing is skipped and nothing is landed twice.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import random
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+
+import nats.errors
+from nats.aio.msg import Msg
+from nats.js import JetStreamContext, api
+from nats.js.client import JetStreamContext as _Context
+from nats.js.errors import APIError, FetchTimeoutError, NotFoundError
+
+from ingestors.deadletters import bury
+from ingestors.reading import LogMessage, read
+from ingestors.retries import Backoff
+from ingestors.sink import Sink
+from nervous_system import subjects
+from nervous_system.bus import StreamIdentity
+from nervous_system.errors import EnchantedError
+from nervous_system.landing import Batch, Cursor, LandedMessage, Refusal
+
+logger = logging.getLogger(__name__)
+
+FETCH_MESSAGES = 64
+FETCH_WAIT_S = 5.0
+HEARTBEAT_S = 1.0
+MARK_TIMEOUT_S = 5.0
+
+# A worker that comes back makes its consumer anew, so redelivery by time is never waited for; it would only bring back
+# messages that a slow sink, such as one that gathers a file, still holds.
+ACKNOWLEDGE_WITHIN_S = 3600.0
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+
+
+class DeliveryGapError(EnchantedError):
+    """Messages went to another worker of the same consumer: this one starts again from the sink's cursor."""
+
+
+@dataclass(slots=True)
+class Progress:
+    """What a worker last did; read by whoever reports health."""
+
+    failures: int = 0
+    trouble: str = ""
+    landed_events: int = 0
+
+
+@dataclass(slots=True)
+class _Gathering:
+    """A batch that grows."""
+
+    after: int
+    recorded_us: int
+    began_s: float = 0.0
+    size_bytes: int = 0
+    events: int = 0
+    messages: list[LandedMessage] = field(default_factory=list)
+    refusals: list[Refusal] = field(default_factory=list)
+    last_message: Msg | None = None
+
+    @property
+    def empty(self) -> bool:
+        return self.last_message is None
+
+
+class PartitionWorker:
+    """Lands one partition in one sink.
+
+    Args:
+        context: of a connection to the log.
+        stream: what to read.
+        partition: which part of it.
+        sink: where to land.
+        stopping: once set, the worker lands what it holds and returns.
+    """
+
+    def __init__(
+        self,
+        context: JetStreamContext,
+        stream: StreamIdentity,
+        partition: int,
+        sink: Sink,
+        stopping: asyncio.Event,
+    ) -> None:
+        self._context = context
+        self._stream = stream
+        self._partition = partition
+        self._sink = sink
+        self._stopping = stopping
+        self._consumer = subjects.consumer(sink.name, partition)
+        self.progress = Progress()
+
+    async def run(self, backoff: Backoff | None = None, spread: Callable[[], float] = random.random) -> None:
+        """Lands messages until ``stopping`` is set; every failure is waited out and tried again."""
+        backoff = backoff or Backoff()
+        while not self._stopping.is_set():
+            try:
+                await self._session()
+            except Exception as error:
+                self.progress.failures += 1
+                self.progress.trouble = f"partition {self._partition}: {error or type(error).__name__}"
+                wait_s = backoff.wait_s(self.progress.failures, spread())
+                logger.warning("%s; again in %.1f s", self.progress.trouble, wait_s)
+                await self._pause(wait_s)
+
+    async def _session(self) -> None:
+        cursor = await asyncio.to_thread(self._sink.cursor, self._stream, self._partition)
+        subscription = await self._subscribe(cursor)
+        delivered = 0
+        try:
+            gathering = _Gathering(cursor.sequence, cursor.recorded_us)
+            while True:
+                for message in await self._fetch(subscription, self._patience_s(gathering)):
+                    if message.metadata.sequence.consumer != delivered + 1:
+                        raise DeliveryGapError(f"another worker reads consumer {self._consumer}")
+                    delivered += 1
+                    self._gather(gathering, message)
+                if not gathering.empty and (self._full(gathering) or self._stopping.is_set()):
+                    gathering = await self._land(gathering)
+                if self._stopping.is_set():
+                    return
+        finally:
+            with contextlib.suppress(nats.errors.Error):
+                await subscription.unsubscribe()
+
+    async def _subscribe(self, cursor: Cursor) -> _Context.PullSubscription:
+        with contextlib.suppress(NotFoundError):
+            await self._context.delete_consumer(self._stream.name, self._consumer)
+        await self._context.add_consumer(
+            self._stream.name,
+            api.ConsumerConfig(
+                durable_name=self._consumer,
+                filter_subject=subjects.partition_filter(self._partition),
+                deliver_policy=api.DeliverPolicy.BY_START_SEQUENCE,
+                opt_start_seq=cursor.sequence + 1,
+                ack_policy=api.AckPolicy.ALL,
+                ack_wait=ACKNOWLEDGE_WITHIN_S,
+                max_ack_pending=-1,
+                max_deliver=-1,
+            ),
+        )
+        return await self._context.pull_subscribe_bind(self._consumer, self._stream.name)
+
+    async def _fetch(self, subscription: _Context.PullSubscription, patience_s: float) -> list[Msg]:
+        """The next messages; none where none came in time. A stop does not wait for them."""
+        fetching = asyncio.ensure_future(subscription.fetch(FETCH_MESSAGES, timeout=patience_s, heartbeat=HEARTBEAT_S))
+        stop = asyncio.ensure_future(self._stopping.wait())
+        try:
+            await asyncio.wait({fetching, stop}, return_when=asyncio.FIRST_COMPLETED)
+            if not fetching.done():
+                return []
+            return fetching.result()
+        except FetchTimeoutError:
+            return []
+        except TimeoutError:
+            # Not even a heartbeat came. In a short wait none was due; in a long one the server forgot the request.
+            if patience_s < 3 * HEARTBEAT_S:
+                return []
+            raise
+        finally:
+            for task in (fetching, stop):
+                task.cancel()
+
+    def _patience_s(self, gathering: _Gathering) -> float:
+        if gathering.empty:
+            return FETCH_WAIT_S
+        left_s = gathering.began_s + self._sink.limits.max_age_s - asyncio.get_running_loop().time()
+        return min(max(left_s, 0.01), FETCH_WAIT_S)
+
+    def _gather(self, gathering: _Gathering, message: Msg) -> None:
+        if gathering.empty:
+            gathering.began_s = asyncio.get_running_loop().time()
+        landed, refusals = read(_log_message(message), gathering.recorded_us)
+        gathering.refusals += refusals
+        gathering.last_message = message
+        gathering.messages.append(landed)
+        gathering.recorded_us = landed.recorded_us
+        gathering.size_bytes += landed.size_bytes
+        gathering.events += len(landed.events)
+
+    def _full(self, gathering: _Gathering) -> bool:
+        limits = self._sink.limits
+        age_s = asyncio.get_running_loop().time() - gathering.began_s
+        return (
+            gathering.size_bytes >= limits.max_bytes
+            or gathering.events >= limits.max_events
+            or age_s >= limits.max_age_s
+        )
+
+    async def _land(self, gathering: _Gathering) -> _Gathering:
+        assert gathering.last_message is not None
+        batch = Batch(self._stream, self._partition, gathering.after, tuple(gathering.messages))
+        refusals = [*gathering.refusals, *await asyncio.to_thread(self._sink.land, batch)]
+        # What is refused must be safe in the dead-letter stream before the mark passes it.
+        for refusal in refusals:
+            await bury(self._context, self._sink.name, self._partition, self._stream, refusal)
+        await self._mark(gathering.last_message)
+        self.progress.failures, self.progress.trouble = 0, ""
+        self.progress.landed_events += gathering.events
+        return _Gathering(batch.cursor.sequence, batch.cursor.recorded_us)
+
+    async def _mark(self, message: Msg) -> None:
+        try:
+            await message.ack_sync(timeout=MARK_TIMEOUT_S)
+        except (TimeoutError, nats.errors.Error, APIError) as error:
+            # The mark is not the truth: the next one takes its place.
+            logger.info("partition %d: the mark was not taken: %s", self._partition, error)
+
+    async def _pause(self, wait_s: float) -> None:
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._stopping.wait(), wait_s)
+
+
+def _log_message(message: Msg) -> LogMessage:
+    metadata = message.metadata
+    return LogMessage(
+        subject=message.subject,
+        sequence=metadata.sequence.stream,
+        logged_us=(metadata.timestamp - _EPOCH) // _MICROSECOND,
+        headers=dict(message.headers or {}),
+        data=message.data,
+    )

@@ -1,0 +1,79 @@
+"""From messages of the log to landed messages: cut, inspected, stamped with the recorded time. Pure."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, replace
+
+from nervous_system import subjects
+from nervous_system.errors import ContractError
+from nervous_system.events import cut_batch
+from nervous_system.inspection import EventRefusedError, inspect
+from nervous_system.landing import LandedEvent, LandedMessage, Refusal
+from nervous_system.projects import ProjectName
+from nervous_system.subjects import StoredSubject
+
+
+@dataclass(frozen=True, slots=True)
+class LogMessage:
+    """A message as the log delivers it.
+
+    Args:
+        subject: as the stream keeps it.
+        sequence: in the stream.
+        logged_us: when the log took it, microseconds since 1970.
+        headers: of the message.
+        data: its payload.
+    """
+
+    subject: str
+    sequence: int
+    logged_us: int
+    headers: dict[str, str]
+    data: bytes
+
+
+def read(message: LogMessage, recorded_us: int) -> tuple[LandedMessage, list[Refusal]]:
+    """What of a message may be landed, and what is refused; the message itself always counts for the cursor.
+
+    Args:
+        message: from the log.
+        recorded_us: the highest recorded time of the messages before it in its partition, below which it may not fall.
+    """
+    landed = LandedMessage(
+        sequence=message.sequence,
+        recorded_us=max(recorded_us, message.logged_us),
+        project=None,
+        events=(),
+        part=None,
+        size_bytes=len(message.data),
+    )
+    try:
+        subject = StoredSubject.parse(message.subject)
+        if subject.kind == subjects.BLOBS:
+            _check_part(message)
+            return replace(landed, project=subject.project, part=message.data), []
+        if subject.kind != subjects.EVENTS:
+            raise EventRefusedError("unknown_kind", f"{message.subject} carries no kind of message that is known.")
+        events, refusals = _events(message, subject.project)
+        return replace(landed, project=subject.project, events=events), refusals
+    except EventRefusedError as error:
+        return landed, [Refusal(error.code, str(error), message.data, message.sequence)]
+    except ContractError as error:
+        return landed, [Refusal("undecodable", str(error), message.data, message.sequence)]
+
+
+def _events(message: LogMessage, project: ProjectName) -> tuple[tuple[LandedEvent, ...], list[Refusal]]:
+    events, refusals = [], []
+    for index, data in enumerate(cut_batch(message.data)):
+        try:
+            events.append(LandedEvent(data, inspect(data, project), index))
+        except EventRefusedError as error:
+            refusals.append(Refusal(error.code, str(error), data, message.sequence, index))
+    return tuple(events), refusals
+
+
+def _check_part(message: LogMessage) -> None:
+    promised = message.headers.get(subjects.PART_HASH_HEADER, "")
+    if hashlib.sha256(message.data).hexdigest() != promised:
+        raise EventRefusedError("bad_hash", f"A part of a content does not have the hash {promised!r} that it names.")

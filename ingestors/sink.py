@@ -1,0 +1,43 @@
+"""What the pump asks of a store."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from nervous_system.bus import StreamIdentity
+from nervous_system.landing import Batch, Cursor, Refusal
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """When a batch is full: whichever comes first of its events, its bytes and the age of its first message."""
+
+    max_events: int
+    max_bytes: int
+    max_age_s: float
+
+
+class Sink(Protocol):
+    """A store that keeps its own cursor. Called from one thread at a time for each partition.
+
+    Any exception means that the batch may or may not have landed: the pump asks the cursor and goes on from there.
+    """
+
+    name: str
+    limits: Limits
+
+    def open(self) -> None:
+        """Connects and makes what must be there (tables, buckets); safe to be called again."""
+        ...
+
+    def cursor(self, stream: StreamIdentity, partition: int) -> Cursor:
+        """How far this store has landed a partition of the stream."""
+        ...
+
+    def land(self, batch: Batch) -> Sequence[Refusal]:
+        """Stores the batch and its cursor in one atomic step, durably; returns the events it refuses for good."""
+        ...
+
+    def close(self) -> None: ...

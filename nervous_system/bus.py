@@ -1,0 +1,188 @@
+"""The log: connecting to NATS, the stream and its partitions, publishing one message durably."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from dataclasses import dataclass
+from datetime import datetime
+
+import nats
+import nats.errors
+from nats.aio.client import Client
+from nats.js import JetStreamContext, api
+from nats.js.errors import APIError, NotFoundError
+
+from nervous_system import subjects
+from nervous_system.errors import AccessError, EnchantedError, SettingsError, UnavailableError
+from nervous_system.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+# JetStream forgets message ids after this long; beyond it the ledger's index of event ids catches what comes twice.
+DUPLICATE_WINDOW_S = 600.0
+CONNECT_TIMEOUT_S = 5
+ACKNOWLEDGE_TIMEOUT_S = 5.0
+PUBLISH_DEADLINE_S = 60.0
+
+_MESSAGE_TOO_LARGE = 10054
+_INSUFFICIENT_STORAGE = (10023, 10047, 10077)
+
+
+@dataclass(frozen=True, slots=True)
+class StreamIdentity:
+    """Which stream a sequence counts in: one that was made anew under the same name starts at 1 again."""
+
+    name: str
+    created_us: int
+
+    def __str__(self) -> str:
+        return f"{self.name}@{self.created_us}"
+
+    @classmethod
+    def parse(cls, text: str) -> StreamIdentity:
+        """Reads what ``str`` wrote."""
+        name, _, created_us = text.rpartition("@")
+        return cls(name, int(created_us))
+
+
+async def connect(settings: Settings, *, patient: bool = False) -> Client:
+    """A connection that reconnects for ever.
+
+    Args:
+        settings: gives the address and the token.
+        patient: wait for a server that is not there yet, as a service does; a person is told at once.
+
+    Raises:
+        AccessError: the token is wrong.
+        UnavailableError: no server answers.
+    """
+    url = settings.require("nats_url")
+    failures: list[Exception] = []
+
+    async def on_error(error: Exception) -> None:
+        failures.append(error)
+        logger.warning("nats: %s", error)
+
+    async def attempt(*, reconnecting: bool) -> Client:
+        client = Client()
+        await client.connect(
+            url,
+            token=settings.nats_token or None,
+            connect_timeout=CONNECT_TIMEOUT_S,
+            allow_reconnect=reconnecting,
+            max_reconnect_attempts=-1,
+            reconnect_time_wait=1,
+            error_cb=on_error,
+            name="enchanted",
+        )
+        return client
+
+    try:
+        if not patient:
+            # A client that may reconnect goes on trying before it says anything; one that may not says it at once.
+            await (await attempt(reconnecting=False)).close()
+        return await attempt(reconnecting=True)
+    except (TimeoutError, OSError, nats.errors.Error) as error:
+        raise _connection_failure(url, [error, *failures]) from error
+
+
+def _connection_failure(url: str, errors: list[Exception]) -> EnchantedError:
+    if any("authorization violation" in str(error).lower() for error in errors):
+        return AccessError(f"NATS at {url} refuses the token: set ENCHANTED_NATS_TOKEN to the hub's token.")
+    return UnavailableError(
+        f"The stack is not running: no NATS answers at {url}. Start the embedded stack with `enchanted up`, "
+        "or set ENCHANTED_NATS_URL."
+    )
+
+
+async def ensure_stream(context: JetStreamContext, settings: Settings) -> StreamIdentity:
+    """Makes the streams where they are not there yet, and says which stream it is.
+
+    Raises:
+        SettingsError: the stream has another number of partitions than the settings ask for. Moving events between
+            partitions would break their order, so the number is fixed when the stream is made.
+    """
+    config = api.StreamConfig(
+        name=settings.stream,
+        subjects=[subjects.PUBLISHED],
+        subject_transform=api.SubjectTransform(src=subjects.PUBLISHED, dest=subjects.partitioning(settings.partitions)),
+        storage=api.StorageType.FILE,
+        retention=api.RetentionPolicy.LIMITS,
+        discard=api.DiscardPolicy.NEW,
+        duplicate_window=DUPLICATE_WINDOW_S,
+        num_replicas=settings.replicas,
+        allow_direct=True,
+    )
+    dead = api.StreamConfig(
+        name=subjects.DEAD_LETTER_STREAM,
+        subjects=[subjects.DEAD_LETTER_SUBJECTS],
+        storage=api.StorageType.FILE,
+        duplicate_window=DUPLICATE_WINDOW_S,
+        num_replicas=settings.replicas,
+    )
+    info = await _stream(context, config)
+    await _stream(context, dead)
+    transform = info.config.subject_transform
+    if transform is None or transform.dest != subjects.partitioning(settings.partitions):
+        raise SettingsError(
+            f"Stream {settings.stream} was made with another number of partitions than ENCHANTED_PARTITIONS="
+            f"{settings.partitions}: set it to the number the stream was made with."
+        )
+    return identity(info)
+
+
+def identity(info: api.StreamInfo) -> StreamIdentity:
+    """The stream's name and the time it was made."""
+    created = info.created
+    if not isinstance(created, datetime):
+        raise UnavailableError("NATS does not say when the stream was made: use nats-server 2.10 or later.")
+    return StreamIdentity(str(info.config.name), int(created.timestamp() * 1_000_000))
+
+
+async def _stream(context: JetStreamContext, config: api.StreamConfig) -> api.StreamInfo:
+    try:
+        return await context.stream_info(str(config.name))
+    except NotFoundError:
+        return await context.add_stream(config)
+
+
+async def publish(
+    context: JetStreamContext, subject: str, payload: bytes, message_id: str, headers: dict[str, str] | None = None
+) -> api.PubAck:
+    """Publishes one message and returns once JetStream has it on disk.
+
+    It is sent again under the same ``message_id`` until it is acknowledged, so that it is kept once.
+
+    Raises:
+        UnavailableError: no acknowledgement within PUBLISH_DEADLINE_S, or the hub's disk is full.
+    """
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + PUBLISH_DEADLINE_S
+    wait_s = 0.05
+    while True:
+        try:
+            return await context.publish(
+                subject,
+                payload,
+                timeout=ACKNOWLEDGE_TIMEOUT_S,
+                headers={**(headers or {}), api.Header.MSG_ID.value: message_id},
+            )
+        except APIError as error:
+            raise _refusal(subject, error) from error
+        except (TimeoutError, nats.errors.Error) as error:
+            if loop.time() + wait_s > deadline:
+                raise UnavailableError(
+                    f"The hub did not acknowledge a message on {subject} within {PUBLISH_DEADLINE_S:.0f} s "
+                    f"({type(error).__name__}). Nothing after it was sent: see `enchanted status`, then run it again."
+                ) from error
+            await asyncio.sleep(wait_s)
+            wait_s = min(wait_s * 2, 2.0)
+
+
+def _refusal(subject: str, error: APIError) -> EnchantedError:
+    if error.err_code in _INSUFFICIENT_STORAGE:
+        return UnavailableError("The hub's disk is full: free space there and run it again. Nothing was lost.")
+    if error.err_code == _MESSAGE_TOO_LARGE:
+        return UnavailableError(f"The hub refuses a message on {subject} as too large: raise its max_payload.")
+    return UnavailableError(f"The hub refuses a message on {subject}: {error.description} (code {error.err_code}).")

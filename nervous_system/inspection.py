@@ -1,0 +1,87 @@
+"""Whether an event may be kept. Pure, and asked by every store's worker, so that all stores keep the same events."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import uuid
+
+from nervous_system.contract import Operation, StateChange, SwarmEvent
+from nervous_system.errors import ContractError
+from nervous_system.events import decode
+from nervous_system.paths import check_resource
+from nervous_system.projects import ProjectName
+
+_HASH = re.compile(r"[0-9a-f]{64}")
+_PART_HASH_BYTES = 32
+
+
+class EventRefusedError(ContractError):
+    """An event breaks the contract; ``code`` is the reason's short stable name."""
+
+    def __init__(self, code: str, reason: str) -> None:
+        super().__init__(reason)
+        self.code = code
+
+
+def inspect(data: bytes, project: ProjectName) -> SwarmEvent:
+    """Decodes an event that came on ``project``'s subject; raises EventRefusedError where it may not be kept."""
+    try:
+        event = decode(data)
+    except ContractError as error:
+        raise EventRefusedError("undecodable", str(error)) from error
+    _check_id(event)
+    if (event.tenant_id, event.project_id) != (project.tenant, project.project):
+        raise EventRefusedError(
+            "wrong_project",
+            f"Event {event.event_id} says {event.tenant_id}/{event.project_id} but came on the subject of {project}.",
+        )
+    payload = event.WhichOneof("payload")
+    if payload is None:
+        raise EventRefusedError("unknown_payload", f"Event {event.event_id} has no payload that this version knows.")
+    if payload == "state_change":
+        _check_change(event.event_id, event.state_change)
+    return event
+
+
+def _check_id(event: SwarmEvent) -> None:
+    try:
+        canonical = str(uuid.UUID(event.event_id))
+    except ValueError:
+        canonical = ""
+    if not canonical or canonical != event.event_id:
+        raise EventRefusedError("bad_id", f"{event.event_id!r} is not an event id: use a lower-case UUID.")
+
+
+def _check_change(event_id: str, change: StateChange) -> None:
+    try:
+        check_resource(change.target_resource)
+        if change.renamed_from:
+            check_resource(change.renamed_from)
+    except ContractError as error:
+        raise EventRefusedError("bad_path", f"Event {event_id}: {error}") from error
+    for name, value in (("previous_state_hash", change.previous_state_hash), ("new_state_hash", change.new_state_hash)):
+        if value and not _HASH.fullmatch(value):
+            raise EventRefusedError("bad_hash", f"Event {event_id}: {name} {value!r} is not a SHA-256 in hex.")
+    deleting = change.operation == Operation.OPERATION_DELETE
+    if deleting == bool(change.new_state_hash):
+        raise EventRefusedError(
+            "bad_hash", f"Event {event_id}: new_state_hash must be set, except where the target is deleted."
+        )
+    if not deleting:
+        _check_content(event_id, change)
+
+
+def _check_content(event_id: str, change: StateChange) -> None:
+    if change.HasField("content"):
+        if hashlib.sha256(change.content).hexdigest() != change.new_state_hash:
+            raise EventRefusedError("bad_hash", f"Event {event_id}: its content does not have its new_state_hash.")
+    elif change.blob_hash:
+        parts_fit = change.blob_parts and all(len(part) == _PART_HASH_BYTES for part in change.blob_parts)
+        if change.blob_hash != change.new_state_hash or not parts_fit:
+            raise EventRefusedError("bad_hash", f"Event {event_id}: its blob_hash or blob_parts are not usable.")
+    elif change.diff_patch:
+        if not change.previous_state_hash:
+            raise EventRefusedError("bad_hash", f"Event {event_id}: its diff names no previous_state_hash to apply to.")
+    elif change.new_state_hash != change.previous_state_hash:
+        raise EventRefusedError("bad_hash", f"Event {event_id}: it carries no content for its new_state_hash.")

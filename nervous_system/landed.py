@@ -1,0 +1,123 @@
+"""Waiting until what was published has landed, asked of the log alone."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import nats.errors
+from nats.js import JetStreamContext, api
+from nats.js.errors import NotFoundError
+
+from nervous_system import bus, subjects
+from nervous_system.errors import UnavailableError
+from nervous_system.projects import ProjectName
+from nervous_system.settings import Settings
+from nervous_system.subjects import StoredSubject
+
+POLL_S = 0.05
+# A sink that does not move for this long is in trouble that waiting does not mend.
+STANDSTILL_LIMIT_S = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How far a sink is with one partition.
+
+    Args:
+        marked_sequence: the last sequence that it has landed.
+        waiting_messages: how many messages it has not.
+    """
+
+    marked_sequence: int
+    waiting_messages: int
+
+
+def wait_until_landed(
+    settings: Settings, sinks: Sequence[str], sequence: int, progress: Callable[[str, int], None] = lambda *_: None
+) -> None:
+    """Returns once each sink has landed the message at ``sequence`` and all before it in its partition.
+
+    Args:
+        settings: give the log's address.
+        sinks: their names.
+        sequence: in the stream.
+        progress: called with a sink's name and the number of messages it has yet to land.
+
+    Raises:
+        UnavailableError: a sink does not move for STANDSTILL_LIMIT_S.
+    """
+    asyncio.run(_wait(settings, sinks, sequence, progress))
+
+
+def last_sequence(settings: Settings, project: ProjectName) -> int:
+    """The stream sequence of the project's last batch of events; 0 where nothing was published yet."""
+    return asyncio.run(_last_sequence(settings, project))
+
+
+async def _wait(settings: Settings, sinks: Sequence[str], sequence: int, progress: Callable[[str, int], None]) -> None:
+    client = await bus.connect(settings)
+    try:
+        context = client.jetstream()
+        message = await context.get_msg(settings.stream, seq=sequence)
+        partition = StoredSubject.parse(str(message.subject)).partition
+        for sink in sinks:
+            await _wait_for_sink(context, settings.stream, sink, partition, sequence, progress)
+    finally:
+        await client.close()
+
+
+async def _wait_for_sink(
+    context: JetStreamContext,
+    stream: str,
+    sink: str,
+    partition: int,
+    sequence: int,
+    progress: Callable[[str, int], None],
+) -> None:
+    loop = asyncio.get_running_loop()
+    moved_s, last = loop.time(), Standing(-1, 0)
+    while True:
+        standing = await _standing(context, stream, sink, partition)
+        if standing is not None and (standing.marked_sequence >= sequence or not standing.waiting_messages):
+            progress(sink, 0)
+            return
+        if standing is not None and standing != last:
+            moved_s, last = loop.time(), standing
+            progress(sink, standing.waiting_messages)
+        if loop.time() - moved_s > STANDSTILL_LIMIT_S:
+            raise UnavailableError(
+                f"Everything is safe in the log, but {sink} has not landed anything for {STANDSTILL_LIMIT_S:.0f} s: "
+                "see `enchanted status`. It goes on by itself once its trouble is over."
+            )
+        await asyncio.sleep(POLL_S)
+
+
+async def _standing(context: JetStreamContext, stream: str, sink: str, partition: int) -> Standing | None:
+    """None while the worker makes its consumer anew, or the log does not answer."""
+    try:
+        info: api.ConsumerInfo = await context.consumer_info(stream, subjects.consumer(sink, partition))
+    except (NotFoundError, TimeoutError, nats.errors.Error):
+        return None
+    marked = info.ack_floor.stream_seq if info.ack_floor else 0
+    return Standing(marked, (info.num_pending or 0) + (info.num_ack_pending or 0))
+
+
+async def _last_sequence(settings: Settings, project: ProjectName) -> int:
+    client = await bus.connect(settings)
+    try:
+        context = client.jetstream()
+        await bus.ensure_stream(context, settings)
+        found = 0
+        for partition in range(settings.partitions):
+            try:
+                message = await context.get_last_msg(
+                    settings.stream, subjects.stored(project, subjects.EVENTS, partition)
+                )
+            except NotFoundError:
+                continue
+            found = max(found, message.seq or 0)
+        return found
+    finally:
+        await client.close()

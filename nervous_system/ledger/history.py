@@ -1,0 +1,175 @@
+"""Reading one project's history.
+
+A committed prefix never changes, so a long reading is continued over many short transactions: each page is read in one
+of its own, and what lies behind the version at which the reader began is left out.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from nervous_system.errors import NotFoundError
+from nervous_system.ledger import keys, records
+from nervous_system.ledger.append import Place
+from nervous_system.ledger.records import ContentSource, EventRecord, Head, IdRecord, PathChange
+from nervous_system.ledger.transaction import Engine, KeyValue, Transaction
+from nervous_system.ledger.versions import Version
+from nervous_system.projects import ProjectName
+
+PAGE_ROWS = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class StoredEvent:
+    """An event as the ledger has it; ``recorded_us`` is when the log took it, microseconds since 1970."""
+
+    version: Version
+    recorded_us: int
+    data: bytes
+
+
+class History:
+    """What the ledger knows of one project. Every method reads; each may raise LedgerError."""
+
+    def __init__(self, engine: Engine, name: ProjectName, place: Place) -> None:
+        self.name = name
+        self._engine = engine
+        self._keys = place.keys
+        self._tenant_prefix = place.tenant_prefix
+
+    def head(self) -> Head:
+        """The end of the history; raises NotFoundError where no event has landed yet."""
+        stored = self._engine.run(lambda transaction: transaction.get(self._keys.head))
+        if stored is None:
+            raise NotFoundError(f"Project {self.name} has no events yet.")
+        return Head.decode(stored)
+
+    def events(
+        self, *, after: Version | None = None, through: Version | None = None, reverse: bool = False
+    ) -> Iterator[StoredEvent]:
+        """Events in commit order, newest first where ``reverse``, with ``after`` < version <= ``through``."""
+        begin, end = keys.within(self._keys.events)
+        begin = begin if after is None else keys.after(self._keys.event(after))
+        end = end if through is None else keys.after(self._keys.event(through))
+        while True:
+            rows = self._page(begin, end, reverse=reverse)
+            groups = [list(group) for _, group in itertools.groupby(rows, key=self._version_of)]
+            if len(rows) == PAGE_ROWS and len(groups) > 1:
+                # The page may have cut its last event's chunks apart: that event is read with the next page.
+                groups.pop()
+            yield from self._assemble(groups)
+            if len(rows) < PAGE_ROWS:
+                return
+            edge = self._keys.event(self._version_of(groups[-1][0]))
+            begin, end = (begin, edge) if reverse else (keys.after(edge), end)
+
+    def event(self, version: Version) -> StoredEvent:
+        """The event at ``version``; raises NotFoundError where there is none."""
+        begin = self._keys.event(version)
+        rows = self._page(begin, keys.after(begin))
+        if not rows:
+            raise NotFoundError(f"Project {self.name} has no event at version {version}.")
+        return next(self._assemble([rows]))
+
+    def version_of_event(self, event_id: str) -> Version | None:
+        """Where the event called ``event_id`` stands; None where there is none."""
+        stored = self._engine.run(lambda transaction: transaction.get(self._keys.id(event_id)))
+        return None if stored is None else IdRecord.decode(stored).version
+
+    def commits(self, abbreviation: str) -> dict[str, Version]:
+        """Commits whose hash begins with ``abbreviation``: for each, the last event that carries it.
+
+        At most two commits are looked up: enough to see that an abbreviation is ambiguous.
+        """
+        found: dict[str, Version] = {}
+        begin, end = self._keys.commits_beginning(abbreviation)
+        while len(found) < 2:
+            rows = self._page(begin, end, limit=1)
+            if not rows:
+                break
+            commit_hash = self._commit_hash_of(rows[0][0])
+            found[commit_hash] = self._last_version(self._keys.commit(commit_hash))
+            begin = keys.after(self._keys.commit(commit_hash))
+        return found
+
+    def commit_versions(self, commit_hash: str) -> tuple[Version, Version]:
+        """The first and the last event that carry the commit; raises NotFoundError where none does."""
+        begin, end = keys.within(self._keys.commit(commit_hash))
+        first = self._page(begin, end, limit=1)
+        if not first:
+            raise NotFoundError(f"Project {self.name} has no event of commit {commit_hash}.")
+        return keys.version_at_end(first[0][0]), self._last_version(self._keys.commit(commit_hash))
+
+    def checkpoint(self, name: str) -> Version | None:
+        """The last checkpoint called ``name``; None where there is none."""
+        begin, end = keys.within(self._keys.checkpoint(name))
+        rows = self._page(begin, end, reverse=True, limit=1)
+        return keys.version_at_end(rows[0][0]) if rows else None
+
+    def path_changes(self, *, through: Version | None = None) -> Iterator[tuple[str, Version, PathChange]]:
+        """Every path's life: changes with version <= ``through``, by path and, within a path, in commit order."""
+        begin, end = keys.within(self._keys.paths)
+        while True:
+            rows = self._page(begin, end)
+            for key, value in rows:
+                version = keys.version_at_end(key)
+                if through is None or version <= through:
+                    yield self._resource_of(key), version, PathChange.decode(value)
+            if len(rows) < PAGE_ROWS:
+                return
+            begin = keys.after(rows[-1][0])
+
+    def content_sources(self, digests: Sequence[bytes]) -> list[ContentSource | None]:
+        """Where contents are to be had, by their SHA-256; None for those never recorded whole or as a diff."""
+        wanted = [self._keys.content(digest) for digest in digests]
+        stored = self._engine.run(lambda transaction: transaction.get_many(wanted, snapshot=True))
+        return [None if value is None else ContentSource.decode(value) for value in stored]
+
+    def blobs(self, digests: Sequence[bytes]) -> list[bytes]:
+        """Contents stored in the project's tenant, by their SHA-256; raises LedgerError where one is missing."""
+        return self._engine.run(lambda transaction: self._read_blobs(transaction, digests))
+
+    def _read_blobs(self, transaction: Transaction, digests: Sequence[bytes]) -> list[bytes]:
+        wanted = [keys.blob(self._tenant_prefix, digest) for digest in digests]
+        contents = []
+        for key, first in zip(wanted, transaction.get_many(wanted, snapshot=True), strict=True):
+            if first is None:
+                raise records.damaged("A stored content is missing: the ledger")
+            stored = first
+            if len(first) == records.CHUNK_BYTES:
+                stored += b"".join(value for _, value in transaction.get_range(*keys.within(key), snapshot=True))
+            contents.append(records.decompress(stored))
+        return contents
+
+    def _page(self, begin: bytes, end: bytes, *, reverse: bool = False, limit: int = PAGE_ROWS) -> list[KeyValue]:
+        return self._engine.run(
+            lambda transaction: transaction.get_range(begin, end, limit=limit, reverse=reverse, snapshot=True)
+        )
+
+    def _assemble(self, groups: list[list[KeyValue]]) -> Iterator[StoredEvent]:
+        found = [
+            (self._version_of(rows[0]), EventRecord.decode(b"".join(value for _, value in sorted(rows))))
+            for rows in groups
+        ]
+        lifted = sorted({record.digest for _, record in found if record.digest})
+        contents = dict(zip(lifted, self.blobs(lifted), strict=True)) if lifted else {}
+        for version, record in found:
+            data = record.whole(contents[record.digest]) if record.digest else record.rest
+            yield StoredEvent(version, record.recorded_us, data)
+
+    def _version_of(self, row: KeyValue) -> Version:
+        # A chunk's key goes on behind the version, so it is found from the front.
+        start = len(self._keys.events)
+        return keys.version_at_end(row[0][: start + keys.VERSION_BYTES])
+
+    def _last_version(self, head: bytes) -> Version:
+        begin, end = keys.within(head)
+        return keys.version_at_end(self._page(begin, end, reverse=True, limit=1)[0][0])
+
+    def _commit_hash_of(self, key: bytes) -> str:
+        return keys.text_before_version(key, self._keys.commit())
+
+    def _resource_of(self, key: bytes) -> str:
+        return keys.text_before_version(key, self._keys.paths)

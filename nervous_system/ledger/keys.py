@@ -1,0 +1,121 @@
+"""The ledger's keys, in tuple encoding: the design's table as code.
+
+A version in a key is two elements, the incarnation and the versionstamp, always 15 bytes, so that it can be cut off a
+key's end without decoding the rest. Keys of events about to be written are FoundationDB's versionstamped keys: they
+end in the 4-byte little-endian offset of the 10 bytes that the commit fills in.
+"""
+
+from __future__ import annotations
+
+import struct
+
+from nervous_system.ledger import tuples
+from nervous_system.ledger.versions import STAMP_BYTES, Version
+
+Range = tuple[bytes, bytes]
+
+MAX_INCARNATION = 255
+_INTEGER_OF_ONE_BYTE = 0x15
+_VERSIONSTAMP = 0x33
+VERSION_BYTES = 3 + STAMP_BYTES
+_UNSET = b"\xff" * 10
+
+
+def encode_version(version: Version) -> bytes:
+    """The 15 bytes of a version in a key."""
+    return bytes((_INTEGER_OF_ONE_BYTE, version.incarnation, _VERSIONSTAMP)) + version.stamp
+
+
+def version_at_end(key: bytes) -> Version:
+    """The version that ``key`` ends in."""
+    return Version(key[-VERSION_BYTES + 1], key[-STAMP_BYTES:])
+
+
+def text_before_version(key: bytes, head: bytes) -> str:
+    """The text element that stands in ``key`` between ``head`` and the version at its end."""
+    # Packed text is its code, its bytes and a zero; a zero byte within it is escaped.
+    return key[len(head) + 1 : -VERSION_BYTES - 1].replace(b"\x00\xff", b"\x00").decode("utf-8")
+
+
+def committed(head: bytes, incarnation: int, place: int, tail: bytes = b"") -> bytes:
+    """A versionstamped key: ``head``, the version of this transaction's event number ``place``, ``tail``."""
+    opening = head + bytes((_INTEGER_OF_ONE_BYTE, incarnation, _VERSIONSTAMP))
+    return opening + _UNSET + struct.pack(">H", place) + tail + struct.pack("<I", len(opening))
+
+
+def within(head: bytes) -> Range:
+    """All keys that continue ``head`` with at least one element."""
+    return head + b"\x00", head + b"\xff"
+
+
+def after(key: bytes) -> bytes:
+    """The first key behind ``key`` and everything that continues it."""
+    return key + b"\xff"
+
+
+class ProjectKeys:
+    """The keys of one project, under its directory's prefix."""
+
+    def __init__(self, prefix: bytes) -> None:
+        self.head = tuples.pack(("head",), prefix)
+        self.incarnation = tuples.pack(("incarnation",), prefix)
+        self.events = tuples.pack(("event",), prefix)
+        self.paths = tuples.pack(("path",), prefix)
+        self._prefix = prefix
+        self._ids = tuples.pack(("id",), prefix)
+
+    def id(self, event_id: str) -> bytes:
+        """Where the version of an event is found by its id."""
+        return self._ids + tuples.pack((event_id,))
+
+    def event(self, version: Version) -> bytes:
+        """Where an event's value begins."""
+        return self.events + encode_version(version)
+
+    def occurred(self, occurred_us: int | None = None) -> bytes:
+        """The index by the agents' clock, whole or at one moment; a version follows the moment."""
+        return self._index("occurred", occurred_us)
+
+    def recorded(self, recorded_us: int | None = None) -> bytes:
+        """The index by the log's clock, whole or at one moment; a version follows the moment."""
+        return self._index("recorded", recorded_us)
+
+    def path(self, resource: str) -> bytes:
+        """One file's life; a version follows."""
+        return self.paths + tuples.pack((resource,))
+
+    def commit(self, commit_hash: str | None = None) -> bytes:
+        """Events that carry a commit, by its hash; a version follows the hash."""
+        return self._index("commit", commit_hash)
+
+    def commits_beginning(self, abbreviation: str) -> Range:
+        """All commits whose hash begins with ``abbreviation``."""
+        # A packed string ends in a zero byte; without it, it is the beginning of all longer ones.
+        opening = self.commit(abbreviation)[:-1]
+        return opening, opening + b"\xff"
+
+    def checkpoint(self, name: str | None = None) -> bytes:
+        """Checkpoints by name; a version follows the name."""
+        return self._index("checkpoint", name)
+
+    def content(self, digest: bytes) -> bytes:
+        """Where a content is to be had, by its SHA-256."""
+        return tuples.pack(("content", digest), self._prefix)
+
+    def _index(self, name: str, element: int | str | None) -> bytes:
+        return tuples.pack((name,) if element is None else (name, element), self._prefix)
+
+
+def chunk(first: bytes, number: int) -> bytes:
+    """Where chunk ``number`` (1, 2, …) of the value that begins at key ``first`` continues."""
+    return first + tuples.pack((number,))
+
+
+def blob(tenant_prefix: bytes, digest: bytes) -> bytes:
+    """Where a tenant's stored content begins, by its SHA-256."""
+    return tuples.pack(("blob", digest), tenant_prefix)
+
+
+def cursor(system_prefix: bytes, sink: str, stream: str, partition: int) -> bytes:
+    """How far ``sink`` has landed ``partition`` of the stream."""
+    return tuples.pack(("cursor", sink, stream, partition), system_prefix)

@@ -1,0 +1,104 @@
+"""The ledger: every project's history in commit order, with its indexes, on whichever engine the address names."""
+
+from __future__ import annotations
+
+from nervous_system.bus import StreamIdentity
+from nervous_system.errors import NotFoundError
+from nervous_system.landing import Batch, Cursor
+from nervous_system.ledger import keys
+from nervous_system.ledger.append import Landed, Landing, Place, read_cursor
+from nervous_system.ledger.engines import open_engine
+from nervous_system.ledger.history import History
+from nervous_system.ledger.keys import ProjectKeys
+from nervous_system.ledger.transaction import Engine
+from nervous_system.projects import ProjectName
+from nervous_system.settings import Settings
+
+ROOT = "enchanted"
+# No tenant can be called so: names begin with a letter or digit.
+SYSTEM = "_system"
+
+# FoundationDB is at its best with transactions below a megabyte, and their number of events has two bytes of a version.
+TRANSACTION_BYTES = 800_000
+TRANSACTION_EVENTS = 1_000
+
+
+class Ledger:
+    """All projects on one engine. Safe to use from several threads.
+
+    Args:
+        engine: where the keys are; closed with the ledger.
+        root: the top directory; another one gives a ledger of its own on the same engine.
+    """
+
+    def __init__(self, engine: Engine, root: str = ROOT) -> None:
+        self._engine = engine
+        self._root = root
+        self._places: dict[ProjectName, Place] = {}
+
+    @classmethod
+    def open(cls, settings: Settings) -> Ledger:
+        """The ledger at the address in the settings; raises SettingsError or UnavailableError."""
+        return cls(open_engine(settings.require("ledger")))
+
+    def close(self) -> None:
+        """Frees the engine."""
+        self._engine.close()
+
+    def cursor(self, sink: str, stream: StreamIdentity, partition: int) -> Cursor:
+        """How far ``sink`` has landed a partition of the stream."""
+        key = self._cursor_key(sink, stream, partition)
+        return self._engine.run(lambda transaction: read_cursor(transaction, key))
+
+    def land(self, sink: str, batch: Batch) -> Landed:
+        """Lands a batch in order, in transactions of whole messages that each move the cursor.
+
+        Raises:
+            CursorMovedError: another worker has landed in this partition meanwhile.
+            LedgerError: the engine refuses; what was landed before stays, and the cursor says how far.
+        """
+        total = Landed()
+        cursor_key = self._cursor_key(sink, batch.stream, batch.partition)
+        for share in batch.split(TRANSACTION_BYTES, TRANSACTION_EVENTS):
+            places = {project: self._place(project) for project in share.projects}
+            landed = self._engine.run(Landing(share, places, cursor_key).write)
+            total.events += landed.events
+            total.duplicates += landed.duplicates
+            total.refusals += landed.refusals
+        return total
+
+    def projects(self) -> list[ProjectName]:
+        """Every project that has a history."""
+        tenants = [name for name in self._engine.list_directories((self._root,)) if name != SYSTEM]
+        return [
+            ProjectName(tenant, project)
+            for tenant in tenants
+            for project in self._engine.list_directories((self._root, tenant))
+        ]
+
+    def history(self, project: ProjectName) -> History:
+        """The history of a project; raises NotFoundError where there is none."""
+        if project not in self._places and self._engine.directory(self._path(project), create=False) is None:
+            known = ", ".join(str(name) for name in self.projects()[:10]) or "none yet"
+            raise NotFoundError(f"There is no project {project} in the ledger. Projects there: {known}.")
+        return History(self._engine, project, self._place(project))
+
+    def _path(self, project: ProjectName) -> tuple[str, str, str]:
+        return (self._root, project.tenant, project.project)
+
+    def _place(self, project: ProjectName) -> Place:
+        place = self._places.get(project)
+        if place is None:
+            place = Place(
+                ProjectKeys(self._directory(*self._path(project))), self._directory(self._root, project.tenant)
+            )
+            self._places[project] = place
+        return place
+
+    def _directory(self, *path: str) -> bytes:
+        prefix = self._engine.directory(path)
+        assert prefix is not None
+        return prefix
+
+    def _cursor_key(self, sink: str, stream: StreamIdentity, partition: int) -> bytes:
+        return keys.cursor(self._directory(self._root, SYSTEM), sink, str(stream), partition)

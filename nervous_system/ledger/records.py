@@ -1,0 +1,223 @@
+"""The ledger's values, as bytes and back. A first byte names the form wherever another form may come later."""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from dataclasses import dataclass
+from enum import IntEnum
+
+from nervous_system.ledger.transaction import LedgerError
+from nervous_system.ledger.versions import STAMP_BYTES, Version
+
+DIGEST_BYTES = 32
+CHUNK_BYTES = 90_000
+GENESIS_CHAIN = bytes(DIGEST_BYTES)
+
+# Content from this size on is cut out of its event and stored once for its tenant; below, the key costs more.
+LIFT_FROM_BYTES = 256
+
+_EVENT = struct.Struct(">BqI")
+_PLAIN, _LIFTED = 0, 1
+_PATH = struct.Struct(">BIqq32s32s")
+_HEAD = struct.Struct(">BQ32sqq")
+_ID = struct.Struct(">32s")
+_CURSOR = struct.Struct(">Qq")
+_RAW, _DEFLATED = 0, 1
+
+
+def damaged(what: str) -> LedgerError:
+    """The error for a value that is not what the ledger wrote."""
+    return LedgerError(0, f"{what} is damaged: run `enchanted verify`")
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """The end of a project's history.
+
+    Args:
+        version: of its last event.
+        count: how many events it has.
+        chain: SHA-256 chained over all event bytes in order.
+        first_occurred_us: the earliest time that any event says, microseconds since 1970.
+        last_recorded_us: when the log took the last event.
+    """
+
+    version: Version
+    count: int
+    chain: bytes
+    first_occurred_us: int
+    last_recorded_us: int
+
+    @classmethod
+    def decode(cls, data: bytes) -> Head:
+        """Reads a value completed at commit."""
+        incarnation, count, chain, first_us, last_us = _HEAD.unpack(data[STAMP_BYTES:])
+        return cls(Version(incarnation, data[:STAMP_BYTES]), count, chain, first_us, last_us)
+
+
+def head_suffix(incarnation: int, count: int, chain: bytes, first_occurred_us: int, last_recorded_us: int) -> bytes:
+    """What follows the versionstamp in the value of ``("head",)``."""
+    return _HEAD.pack(incarnation, count, chain, first_occurred_us, last_recorded_us)
+
+
+@dataclass(frozen=True, slots=True)
+class IdRecord:
+    """Where an event id was landed, and the SHA-256 of its bytes."""
+
+    version: Version
+    digest: bytes
+
+    @classmethod
+    def decode(cls, data: bytes) -> IdRecord:
+        """Reads a value completed at commit."""
+        return cls(Version(data[STAMP_BYTES], data[:STAMP_BYTES]), data[STAMP_BYTES + 1 :])
+
+
+def id_suffix(incarnation: int, digest: bytes) -> bytes:
+    """What follows the versionstamp in the value of ``("id", event_id)``."""
+    return bytes((incarnation,)) + _ID.pack(digest)
+
+
+@dataclass(frozen=True, slots=True)
+class PathChange:
+    """What one event did to one path.
+
+    Args:
+        operation: a value of the contract's Operation.
+        mode: as in git; 0 where nothing is left.
+        occurred_us, recorded_us: the event's two times, microseconds since 1970.
+        digest: SHA-256 of the content after; empty where nothing is left.
+        previous: SHA-256 of the content before, as the event claims; empty where it claims none.
+    """
+
+    operation: int
+    mode: int
+    occurred_us: int
+    recorded_us: int
+    digest: bytes
+    previous: bytes
+
+    def encode(self) -> bytes:
+        """The value of ``("path", resource, version)``."""
+        return _PATH.pack(
+            self.operation,
+            self.mode,
+            self.occurred_us,
+            self.recorded_us,
+            self.digest.ljust(DIGEST_BYTES, b"\0"),
+            self.previous.ljust(DIGEST_BYTES, b"\0"),
+        )
+
+    @classmethod
+    def decode(cls, data: bytes) -> PathChange:
+        """Reads what ``encode`` wrote."""
+        operation, mode, occurred_us, recorded_us, digest, previous = _PATH.unpack(data)
+        return cls(operation, mode, occurred_us, recorded_us, _or_empty(digest), _or_empty(previous))
+
+
+def _or_empty(digest: bytes) -> bytes:
+    return b"" if digest == GENESIS_CHAIN else digest
+
+
+class ContentForm(IntEnum):
+    """Where a content is to be had."""
+
+    BLOB = 1
+    EVENT = 2
+
+
+@dataclass(frozen=True, slots=True)
+class ContentSource:
+    """A content's source: the tenant's blob of its hash, or the event that carries it, whole, in parts or as a diff."""
+
+    form: ContentForm
+    version: Version
+
+    @classmethod
+    def decode(cls, data: bytes) -> ContentSource:
+        """Reads a value completed at commit."""
+        return cls(ContentForm(data[STAMP_BYTES]), Version(data[STAMP_BYTES + 1], data[:STAMP_BYTES]))
+
+
+def content_suffix(form: ContentForm, incarnation: int) -> bytes:
+    """What follows the versionstamp in the value of ``("content", hash)``."""
+    return bytes((form, incarnation))
+
+
+@dataclass(frozen=True, slots=True)
+class EventRecord:
+    """An event's stored value: its bytes, from which a content may have been cut out.
+
+    Args:
+        recorded_us: when the log took it, microseconds since 1970.
+        rest: the event's bytes without the content.
+        cut_at: where the content belongs in them.
+        digest: the content's SHA-256; empty where nothing was cut out.
+    """
+
+    recorded_us: int
+    rest: bytes
+    cut_at: int = 0
+    digest: bytes = b""
+
+    def encode(self) -> bytes:
+        """The value of ``("event", version)``, before it is split into chunks."""
+        form = _LIFTED if self.digest else _PLAIN
+        return _EVENT.pack(form, self.recorded_us, self.cut_at) + self.digest + self.rest
+
+    @classmethod
+    def decode(cls, data: bytes) -> EventRecord:
+        """Reads what ``encode`` wrote; raises LedgerError where it is something else."""
+        form, recorded_us, cut_at = _EVENT.unpack_from(data)
+        if form not in (_PLAIN, _LIFTED):
+            raise damaged("An event's value")
+        body = data[_EVENT.size :]
+        if form == _PLAIN:
+            return cls(recorded_us, body)
+        return cls(recorded_us, body[DIGEST_BYTES:], cut_at, body[:DIGEST_BYTES])
+
+    @classmethod
+    def cut(cls, data: bytes, recorded_us: int, content: bytes, digest: bytes) -> EventRecord:
+        """Cuts ``content`` out of an event's bytes where it is large enough to be stored apart."""
+        # Wherever these bytes stand in the event, putting them back there gives the event again.
+        cut_at = data.find(content) if len(content) >= LIFT_FROM_BYTES else -1
+        if cut_at < 0:
+            return cls(recorded_us, data)
+        return cls(recorded_us, data[:cut_at] + data[cut_at + len(content) :], cut_at, digest)
+
+    def whole(self, content: bytes) -> bytes:
+        """The event's verbatim bytes, given the content that was cut out."""
+        return self.rest[: self.cut_at] + content + self.rest[self.cut_at :]
+
+
+def compress(content: bytes) -> bytes:
+    """A content as it is stored: deflated where that makes it smaller."""
+    deflated = zlib.compress(content, 6)
+    return bytes((_DEFLATED,)) + deflated if len(deflated) < len(content) else bytes((_RAW,)) + content
+
+
+def decompress(stored: bytes) -> bytes:
+    """The content that ``compress`` was given; raises LedgerError where it is damaged."""
+    if stored[:1] == bytes((_RAW,)):
+        return stored[1:]
+    try:
+        return zlib.decompress(stored[1:])
+    except zlib.error as error:
+        raise damaged("A stored content") from error
+
+
+def chunks(value: bytes) -> list[bytes]:
+    """A value cut into pieces that one key may hold; at least one."""
+    return [value[start : start + CHUNK_BYTES] for start in range(0, len(value), CHUNK_BYTES)] or [b""]
+
+
+def encode_cursor(sequence: int, recorded_us: int) -> bytes:
+    """The value of a cursor."""
+    return _CURSOR.pack(sequence, recorded_us)
+
+
+def decode_cursor(data: bytes) -> tuple[int, int]:
+    """Sequence and recorded time, as ``encode_cursor`` took them."""
+    sequence, recorded_us = _CURSOR.unpack(data)
+    return sequence, recorded_us

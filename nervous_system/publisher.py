@@ -1,0 +1,158 @@
+"""Sends a project's events to the log from ordinary, synchronous code.
+
+One batch is on its way at a time: a second one sent before the first is acknowledged could overtake it when the first
+must be sent again, and the order within a project is what everything later rests on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import threading
+import uuid
+from collections.abc import Coroutine
+from concurrent.futures import Future
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from nats.aio.client import Client
+
+from nervous_system import bus, subjects
+from nervous_system.events import BATCH_LIMIT_BYTES, BATCH_LIMIT_EVENTS, encode_batch
+from nervous_system.projects import ProjectName
+from nervous_system.settings import Settings
+
+T = TypeVar("T")
+
+# How many messages may wait for the one on its way before the producer is held back.
+QUEUE_LIMIT_MESSAGES = 16
+
+
+@dataclass(frozen=True, slots=True)
+class _Message:
+    subject: str
+    payload: bytes
+    message_id: str
+    headers: dict[str, str]
+
+
+class Publisher:
+    """A connection to the log for one project. Safe to use from several threads.
+
+    Raises, from every method: UnavailableError where the hub does not acknowledge, AccessError where it refuses the
+    token. After an error nothing more is sent.
+    """
+
+    def __init__(self, settings: Settings, project: ProjectName) -> None:
+        self._project = project
+        self._lock = threading.RLock()
+        self._pending: list[bytes] = []
+        self._pending_bytes = 0
+        self._sent_parts: set[str] = set()
+        self._failure: BaseException | None = None
+        self.last_sequence = 0
+        """Stream sequence of the last acknowledged message; 0 before the first."""
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="publisher", daemon=True)
+        self._thread.start()
+        try:
+            self._client: Client = self._wait(self._open(settings))
+        except BaseException:
+            self._stop_loop()
+            raise
+
+    @property
+    def stream(self) -> bus.StreamIdentity:
+        """The stream that ``last_sequence`` counts in."""
+        return self._stream
+
+    def put(self, event: bytes) -> None:
+        """Queues a serialised event; blocks only while the queue is full."""
+        with self._lock:
+            if self._pending and self._pending_bytes + len(event) > BATCH_LIMIT_BYTES:
+                self._send_pending()
+            self._pending.append(event)
+            self._pending_bytes += len(event)
+            if len(self._pending) >= BATCH_LIMIT_EVENTS:
+                self._send_pending()
+
+    def put_part(self, part: bytes) -> bytes:
+        """Queues one part of a large content, to be called before ``put`` of the event that names it.
+
+        Returns:
+            SHA-256 of the part, 32 bytes.
+        """
+        digest = hashlib.sha256(part)
+        name = digest.hexdigest()
+        with self._lock:
+            if name not in self._sent_parts:
+                self._sent_parts.add(name)
+                subject = subjects.published(self._project, subjects.BLOBS)
+                message_id = f"{self._project.tenant}/{self._project.project}/{name}"
+                self._enqueue(_Message(subject, part, message_id, {subjects.PART_HASH_HEADER: name}))
+        return digest.digest()
+
+    def flush(self) -> None:
+        """Returns once everything that was put is acknowledged: on disk in the log."""
+        with self._lock:
+            self._send_pending()
+            self._wait(self._queue.join())
+            self._raise_failure()
+
+    def close(self) -> None:
+        """Gives up what is not acknowledged yet and disconnects; call ``flush`` first."""
+        if self._loop.is_closed():
+            return
+        self._wait(self._shut())
+        self._stop_loop()
+
+    def _send_pending(self) -> None:
+        if not self._pending:
+            return
+        batch = encode_batch(self._pending)
+        self._pending, self._pending_bytes = [], 0
+        self._enqueue(_Message(subjects.published(self._project, subjects.EVENTS), batch, str(uuid.uuid4()), {}))
+
+    def _enqueue(self, message: _Message) -> None:
+        self._raise_failure()
+        self._wait(self._queue.put(message))
+
+    def _raise_failure(self) -> None:
+        if self._failure is not None:
+            raise self._failure
+
+    def _wait(self, work: Coroutine[Any, Any, T]) -> T:
+        future: Future[T] = asyncio.run_coroutine_threadsafe(work, self._loop)
+        return future.result()
+
+    async def _open(self, settings: Settings) -> Client:
+        client = await bus.connect(settings)
+        self._context = client.jetstream()
+        self._stream = await bus.ensure_stream(self._context, settings)
+        self._queue: asyncio.Queue[_Message] = asyncio.Queue(QUEUE_LIMIT_MESSAGES)
+        self._sender = asyncio.create_task(self._send_all())
+        return client
+
+    async def _send_all(self) -> None:
+        while True:
+            message = await self._queue.get()
+            try:
+                if self._failure is None:
+                    acknowledgement = await bus.publish(
+                        self._context, message.subject, message.payload, message.message_id, message.headers
+                    )
+                    self.last_sequence = max(self.last_sequence, acknowledgement.seq)
+            except Exception as error:
+                # Kept for the producer, which meets it at its next call; what follows in the queue is not sent.
+                self._failure = error
+            finally:
+                self._queue.task_done()
+
+    async def _shut(self) -> None:
+        self._sender.cancel()
+        await self._client.close()
+
+    def _stop_loop(self) -> None:
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()

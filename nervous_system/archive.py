@@ -45,13 +45,18 @@ class EventsObject:
         match = _NAME.fullmatch(key)
         if match is None:
             return None
-        return cls(
-            date.fromisoformat(match[1]),
-            int(match[2]),
-            StreamIdentity.parse(match["stream"]),
-            int(match[4]),
-            int(match[5]),
-        )
+        try:
+            found = cls(
+                date.fromisoformat(match[1]),
+                int(match[2]),
+                StreamIdentity.parse(match["stream"]),
+                int(match[4]),
+                int(match[5]),
+            )
+        except ValueError:
+            return None
+        # A name has one spelling: another one of the same object is none of ours.
+        return found if found.key == key else None
 
 
 def day_of(moment_us: int) -> date:
@@ -72,9 +77,10 @@ def partition_folder(day: date, partition: int) -> str:
 def parse_day_folder(prefix: str) -> date | None:
     """Reads what ``day_folder`` wrote; None where it is something else."""
     try:
-        return datetime.strptime(prefix, f"{EVENTS}date=%Y-%m-%d/").replace(tzinfo=UTC).date()
+        day = datetime.strptime(prefix, f"{EVENTS}date=%Y-%m-%d/").replace(tzinfo=UTC).date()
     except ValueError:
         return None
+    return day if day_folder(day) == prefix else None
 
 
 def blob_key(tenant: str, digest: bytes) -> str:

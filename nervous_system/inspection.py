@@ -11,6 +11,12 @@ from nervous_system.errors import ContractError
 from nervous_system.events import decode
 from nervous_system.paths import check_resource
 from nervous_system.projects import ProjectName
+from nervous_system.wire import check_form
+
+# What every store can hold: 1900-01-01 to the end of 2299 (ClickHouse's DateTime64).
+FIRST_SECOND, LAST_SECOND = -2_208_988_800, 10_413_791_999
+# In text form; with what stands around it, it must fit a key of the ledger (10,000 bytes).
+RESOURCE_LIMIT_BYTES = 8_192
 
 _HASH = re.compile(r"[0-9a-f]{64}")
 _PART_HASH_BYTES = 32
@@ -30,7 +36,12 @@ def inspect(data: bytes, project: ProjectName) -> SwarmEvent:
         event = decode(data)
     except ContractError as error:
         raise EventRefusedError("undecodable", str(error)) from error
+    try:
+        check_form(data, event)
+    except ContractError as error:
+        raise EventRefusedError("bad_form", f"Event {event.event_id!r} can be read in several ways. {error}") from error
     _check_id(event)
+    _check_time(event)
     if (event.tenant_id, event.project_id) != (project.tenant, project.project):
         raise EventRefusedError(
             "wrong_project",
@@ -53,6 +64,14 @@ def _check_id(event: SwarmEvent) -> None:
         raise EventRefusedError("bad_id", f"{event.event_id!r} is not an event id: use a lower-case UUID.")
 
 
+def _check_time(event: SwarmEvent) -> None:
+    seconds, nanos = event.timestamp.seconds, event.timestamp.nanos
+    if not (FIRST_SECOND <= seconds <= LAST_SECOND and 0 <= nanos < 1_000_000_000):
+        raise EventRefusedError(
+            "bad_time", f"Event {event.event_id} has the timestamp {seconds} s, {nanos} ns: it must lie in 1900 to 2299."
+        )
+
+
 def _check_change(event_id: str, change: StateChange) -> None:
     try:
         check_resource(change.target_resource)
@@ -60,6 +79,12 @@ def _check_change(event_id: str, change: StateChange) -> None:
             check_resource(change.renamed_from)
     except ContractError as error:
         raise EventRefusedError("bad_path", f"Event {event_id}: {error}") from error
+    if max(len(change.target_resource.encode()), len(change.renamed_from.encode())) > RESOURCE_LIMIT_BYTES:
+        raise EventRefusedError("bad_path", f"Event {event_id}: its path is longer than {RESOURCE_LIMIT_BYTES} bytes.")
+    if change.operation not in Operation.values():
+        raise EventRefusedError(
+            "unknown_operation", f"Event {event_id}: this version knows no operation {change.operation}."
+        )
     for name, value in (("previous_state_hash", change.previous_state_hash), ("new_state_hash", change.new_state_hash)):
         if value and not _HASH.fullmatch(value):
             raise EventRefusedError("bad_hash", f"Event {event_id}: {name} {value!r} is not a SHA-256 in hex.")

@@ -128,7 +128,11 @@ class Publisher:
     async def _open(self, settings: Settings) -> Client:
         client = await bus.connect(settings)
         self._context = client.jetstream()
-        self._stream = await bus.ensure_stream(self._context, settings)
+        try:
+            self._stream = await bus.ensure_stream(self._context, settings)
+        except BaseException:
+            await client.close()
+            raise
         self._queue: asyncio.Queue[_Message] = asyncio.Queue(QUEUE_LIMIT_MESSAGES)
         self._sender = asyncio.create_task(self._send_all())
         return client
@@ -150,6 +154,7 @@ class Publisher:
 
     async def _shut(self) -> None:
         self._sender.cancel()
+        await asyncio.gather(self._sender, return_exceptions=True)
         await self._client.close()
 
     def _stop_loop(self) -> None:

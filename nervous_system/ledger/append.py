@@ -59,6 +59,7 @@ class _Entry:
     digest: bytes
     value_chunks: list[bytes]
     content_digest: bytes
+    content_form: ContentForm
     blob_chunks: list[bytes]
     paths: list[tuple[str, bytes]]
 
@@ -88,7 +89,9 @@ class Landing:
         result = Landed()
         standing = read_cursor(transaction, self._cursor_key)
         if standing == self._batch.cursor:
-            result.duplicates = sum(len(entries) for entries in self._entries.values())
+            # As after an unknown outcome: nothing is written, but what was refused must still be reported.
+            for project, entries in self._entries.items():
+                _ProjectWriter(transaction, self._places[project], 0, result).write(entries)
             return result
         if standing.sequence != self._batch.after:
             raise CursorMovedError(
@@ -190,9 +193,9 @@ class _ProjectWriter:
     def _write_content(self, entry: _Entry, known: dict[bytes, ContentForm]) -> None:
         if not entry.content_digest:
             return
-        form = ContentForm.BLOB if entry.blob_chunks else ContentForm.EVENT
-        # A whole content takes the place of a diff that leads to it, never the other way round.
-        if known.get(entry.content_digest) in (form, ContentForm.BLOB):
+        form = entry.content_form
+        # A whole content takes the place of what claims to lead to it, never the other way round.
+        if known.get(entry.content_digest) in (form, ContentForm.BLOB, ContentForm.WHOLE):
             return
         known[entry.content_digest] = form
         if entry.blob_chunks:
@@ -239,12 +242,14 @@ def _prepare(message: LandedMessage, landed: LandedEvent) -> _Entry:
     whole = change.content if change is not None and change.HasField("content") else b""
     content_digest = _carried_digest(change)
     record = EventRecord.cut(landed.data, message.recorded_us, whole, content_digest)
+    apart = ContentForm.WHOLE if change is not None and change.HasField("content") else ContentForm.EVENT
     return _Entry(
         message=message,
         landed=landed,
         digest=hashlib.sha256(landed.data).digest(),
         value_chunks=records.chunks(record.encode()),
         content_digest=content_digest,
+        content_form=ContentForm.BLOB if record.digest else apart,
         blob_chunks=_blob_chunks(whole) if record.digest else [],
         paths=[] if change is None else _paths(change, occurred_us(event), message.recorded_us),
     )

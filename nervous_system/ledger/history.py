@@ -19,6 +19,8 @@ from nervous_system.ledger.versions import Version
 from nervous_system.projects import ProjectName
 
 PAGE_ROWS = 1_000
+# Contents are read for so many events at a time: a page of large ones would not fit one transaction.
+ASSEMBLED_EVENTS = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +61,8 @@ class History:
             if len(rows) == PAGE_ROWS and len(groups) > 1:
                 # The page may have cut its last event's chunks apart: that event is read with the next page.
                 groups.pop()
-            yield from self._assemble(groups)
+            for start in range(0, len(groups), ASSEMBLED_EVENTS):
+                yield from self._assemble(groups[start : start + ASSEMBLED_EVENTS])
             if len(rows) < PAGE_ROWS:
                 return
             edge = self._keys.event(self._version_of(groups[-1][0]))

@@ -14,7 +14,6 @@ from nervous_system.ledger.versions import STAMP_BYTES, Version
 
 Range = tuple[bytes, bytes]
 
-MAX_INCARNATION = 255
 _INTEGER_OF_ONE_BYTE = 0x15
 _VERSIONSTAMP = 0x33
 VERSION_BYTES = 3 + STAMP_BYTES

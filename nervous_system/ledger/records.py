@@ -125,11 +125,15 @@ class ContentForm(IntEnum):
 
     BLOB = 1
     EVENT = 2
+    WHOLE = 3
 
 
 @dataclass(frozen=True, slots=True)
 class ContentSource:
-    """A content's source: the tenant's blob of its hash, or the event that carries it, whole, in parts or as a diff."""
+    """A content's source: the tenant's blob of its hash, the event that carries it whole, or one that says how to make it.
+
+    The last, in parts or as a diff, is a claim; the others have the hash.
+    """
 
     form: ContentForm
     version: Version
@@ -169,9 +173,9 @@ class EventRecord:
     @classmethod
     def decode(cls, data: bytes) -> EventRecord:
         """Reads what ``encode`` wrote; raises LedgerError where it is something else."""
-        form, recorded_us, cut_at = _EVENT.unpack_from(data)
-        if form not in (_PLAIN, _LIFTED):
+        if len(data) < _EVENT.size or data[0] not in (_PLAIN, _LIFTED):
             raise damaged("An event's value")
+        form, recorded_us, cut_at = _EVENT.unpack_from(data)
         body = data[_EVENT.size :]
         if form == _PLAIN:
             return cls(recorded_us, body)
@@ -179,9 +183,9 @@ class EventRecord:
 
     @classmethod
     def cut(cls, data: bytes, recorded_us: int, content: bytes, digest: bytes) -> EventRecord:
-        """Cuts ``content`` out of an event's bytes where it is large enough to be stored apart."""
+        """Cuts ``content`` out of an event's bytes where it has a digest and is large enough to be stored apart."""
         # Wherever these bytes stand in the event, putting them back there gives the event again.
-        cut_at = data.find(content) if len(content) >= LIFT_FROM_BYTES else -1
+        cut_at = data.find(content) if digest and len(content) >= LIFT_FROM_BYTES else -1
         if cut_at < 0:
             return cls(recorded_us, data)
         return cls(recorded_us, data[:cut_at] + data[cut_at + len(content) :], cut_at, digest)

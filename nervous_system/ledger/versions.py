@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from nervous_system.errors import ContractError
 
 STAMP_BYTES = 12
-_TEXT = re.compile(r"(\d{1,5})-([0-9a-f]{20})-([0-9a-f]{4})")
+MAX_INCARNATION = 255
+_TEXT = re.compile(r"([0-9]{1,5})-([0-9a-f]{20})-([0-9a-f]{4})")
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -30,6 +31,6 @@ class Version:
     def parse(cls, text: str) -> Version:
         """Reads what ``str`` wrote; raises ContractError for anything else."""
         match = _TEXT.fullmatch(text)
-        if match is None:
+        if match is None or int(match[1]) > MAX_INCARNATION:
             raise ContractError(f"{text!r} is not a version.")
         return cls(int(match[1]), bytes.fromhex(match[2] + match[3]))

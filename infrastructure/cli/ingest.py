@@ -1,0 +1,64 @@
+"""``enchanted ingest``: one sink's worker as a process."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+
+import click
+
+from ingestors.service import serve
+from ingestors.sink import Sink
+from nervous_system.settings import Settings
+
+_SPAN = re.compile(r"(\d+)(?:-(\d+))?")
+
+
+@click.command()
+@click.argument("sink", type=click.Choice(["ledger", "clickhouse", "siphon"]))
+@click.option("--partitions", metavar="0-3,5", help="Partitions of the log to land; all of them where not given.")
+def ingest(sink: str, partitions: str | None) -> None:
+    """Land the log in a store until told to stop: the ledger, ClickHouse, or the archive (siphon).
+
+    Where it stands is kept in the store itself, so it can be stopped or killed at any moment and started again.
+    """
+    settings = Settings.load()
+    logging.basicConfig(level=settings.log_level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    chosen = parse_partitions(partitions, settings.partitions)
+    asyncio.run(serve(settings, make_sink(sink, settings), chosen))
+
+
+def make_sink(name: str, settings: Settings) -> Sink:
+    """The sink called ``name``; only its own libraries are loaded."""
+    if name == "ledger":
+        from ingestors.ledger import LedgerSink
+
+        settings.require("ledger")
+        return LedgerSink(settings)
+    if name == "clickhouse":
+        from ingestors.clickhouse import ClickHouseSink
+
+        settings.require("clickhouse_url")
+        return ClickHouseSink(settings)
+    from ingestors.siphon import SiphonSink
+
+    settings.require("s3_endpoint")
+    return SiphonSink(settings)
+
+
+def parse_partitions(text: str | None, count: int) -> list[int]:
+    """The partitions meant by such as ``0-3,5``; raises click.BadParameter where it is none of ``count``."""
+    if text is None:
+        return list(range(count))
+    chosen: set[int] = set()
+    for span in text.split(","):
+        match = _SPAN.fullmatch(span.strip())
+        first = int(match[1]) if match else -1
+        last = int(match[2] or match[1]) if match else -1
+        if not 0 <= first <= last < count:
+            raise click.BadParameter(
+                f"{span!r} names no partitions: the stream has 0 to {count - 1}.", param_hint="--partitions"
+            )
+        chosen.update(range(first, last + 1))
+    return sorted(chosen)

@@ -1,0 +1,118 @@
+"""The command ``enchanted``. Each command is loaded only when it is called, so that a missing extra costs nothing."""
+
+from __future__ import annotations
+
+import errno
+import importlib
+import os
+import sys
+
+import click
+
+from nervous_system.errors import EnchantedError
+
+# Where each command lives, in the order in which help lists them.
+COMMANDS = {
+    "up": "infrastructure.cli.stack:up",
+    "status": "infrastructure.cli.stack:status",
+    "down": "infrastructure.cli.stack:down",
+    "import": "infrastructure.cli.imports:import_",
+    "log": "infrastructure.cli.history:log",
+    "show": "infrastructure.cli.history:show",
+    "restore": "infrastructure.cli.restoring:restore",
+    "sql": "infrastructure.cli.questions:sql",
+    "ingest": "infrastructure.cli.ingest:ingest",
+}
+# What to install for a module that an extra brings.
+EXTRAS = {
+    "pyarrow": "archive",
+    "boto3": "archive",
+    "botocore": "archive",
+    "clickhouse_connect": "sql",
+    "fdb": "fdb",
+    "chdb": "local",
+    "psutil": "local",
+    "aiohttp": "local",
+}
+INTERRUPTED_EXIT_CODE = 130
+
+
+class LazyGroup(click.Group):
+    """A group whose commands are imported when they are called."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """The commands' names, in their order of use."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The command of that name, imported now; None where there is none."""
+        if cmd_name not in COMMANDS:
+            return None
+        module, _, attribute = COMMANDS[cmd_name].partition(":")
+        command: click.Command = getattr(importlib.import_module(module), attribute)
+        return command
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="enchanted-swarm", message="enchanted %(version)s")
+def cli() -> None:
+    """Flight recorder and time machine for swarms of AI agents.
+
+    PROJECT is written tenant/project. Start with `enchanted up`.
+    """
+
+
+def main() -> None:
+    """Runs the command line and exits: 0 done, 1 a check failed, 2 wrong input or a server away, 130 interrupted."""
+    sys.exit(run())
+
+
+def run() -> int:
+    """Runs the command line; every expected failure is one sentence on stderr."""
+    try:
+        result = cli.main(standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        _say("Stopped.")
+        return INTERRUPTED_EXIT_CODE
+    except BrokenPipeError:
+        # The reader of our output, such as head, has seen enough; Python would complain once more at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except Exception as error:
+        return _explain(error)
+    return result if isinstance(result, int) else 0
+
+
+def _explain(error: Exception) -> int:
+    match error:
+        case EnchantedError():
+            _say(str(error))
+            return error.exit_code
+        case ModuleNotFoundError() if extra := EXTRAS.get((error.name or "").partition(".")[0]):
+            _say(f"This command needs {error.name}, which is not installed: pip install 'enchanted-swarm[{extra}]'.")
+        case OSError() if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            _say(f"The disk is full{_of(error)}: free space and run it again.")
+        case OSError() if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+            _say(f"{error.strerror}{_of(error)}: change its permissions, or name another place.")
+        case _ if os.environ.get("ENCHANTED_DEBUG"):
+            raise error
+        case _:
+            _say(
+                f"{type(error).__name__}: {error}. This is a fault of ours; ENCHANTED_DEBUG=1 shows where it happened."
+            )
+    return 2
+
+
+def _of(error: OSError) -> str:
+    return f" ({error.filename})" if error.filename else ""
+
+
+def _say(sentence: str) -> None:
+    click.echo(f"enchanted: {sentence}", err=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -156,23 +156,25 @@ class PartitionWorker:
 
     async def _fetch(self, subscription: _Context.PullSubscription, patience_s: float) -> list[Msg]:
         """The next messages; none where none came in time. A stop does not wait for them."""
-        fetching = asyncio.ensure_future(subscription.fetch(FETCH_MESSAGES, timeout=patience_s, heartbeat=HEARTBEAT_S))
+        # The server takes no heartbeat longer than half the wait; in a short wait none is needed.
+        heartbeat_s = HEARTBEAT_S if patience_s >= 2 * HEARTBEAT_S else None
+        fetching = asyncio.ensure_future(subscription.fetch(FETCH_MESSAGES, timeout=patience_s, heartbeat=heartbeat_s))
         stop = asyncio.ensure_future(self._stopping.wait())
         try:
             await asyncio.wait({fetching, stop}, return_when=asyncio.FIRST_COMPLETED)
-            if not fetching.done():
-                return []
-            return fetching.result()
+            return fetching.result() if fetching.done() else []
         except FetchTimeoutError:
             return []
         except TimeoutError:
-            # Not even a heartbeat came. In a short wait none was due; in a long one the server forgot the request.
-            if patience_s < 3 * HEARTBEAT_S:
+            if heartbeat_s is None:
                 return []
+            # Not even a heartbeat came: the server has forgotten the request.
             raise
         finally:
-            for task in (fetching, stop):
-                task.cancel()
+            fetching.cancel()
+            stop.cancel()
+            # Waited for, because nats-py answers a cancelled fetch with an error that asyncio would complain of.
+            await asyncio.gather(fetching, stop, return_exceptions=True)
 
     def _patience_s(self, gathering: _Gathering) -> float:
         if gathering.empty:

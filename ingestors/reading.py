@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from nervous_system import subjects
 from nervous_system.errors import ContractError
-from nervous_system.events import cut_batch
+from nervous_system.events import BATCH_LIMIT_EVENTS, cut_batch
 from nervous_system.inspection import EventRefusedError, inspect
 from nervous_system.landing import LandedEvent, LandedMessage, Refusal
 from nervous_system.projects import ProjectName
@@ -65,7 +65,13 @@ def read(message: LogMessage, recorded_us: int) -> tuple[LandedMessage, list[Ref
 
 def _events(message: LogMessage, project: ProjectName) -> tuple[tuple[LandedEvent, ...], list[Refusal]]:
     events, refusals = [], []
-    for index, data in enumerate(cut_batch(message.data)):
+    batch = cut_batch(message.data)
+    if len(batch) > BATCH_LIMIT_EVENTS:
+        # More than a store takes in one step, and a message is never landed in two.
+        raise EventRefusedError(
+            "too_many_events", f"The message holds {len(batch)} events: {BATCH_LIMIT_EVENTS} are allowed."
+        )
+    for index, data in enumerate(batch):
         try:
             events.append(LandedEvent(data, inspect(data, project), index))
         except EventRefusedError as error:

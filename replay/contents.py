@@ -51,7 +51,7 @@ class Contents:
             diffs.append((wanted, change.diff_patch))
             wanted = change.previous_state_hash
         for target, diff in reversed(diffs):
-            content = patches.apply(diff, content)
+            content = _patched(diff, content, target)
             _check(content, target)
             self._keep(target, content)
         _check(content, content_hash)
@@ -80,6 +80,13 @@ class Contents:
         while self._cached_bytes > CACHE_LIMIT_BYTES:
             _, oldest = self._cache.popitem(last=False)
             self._cached_bytes -= len(oldest)
+
+
+def _patched(diff: str, content: bytes, target: str) -> bytes:
+    try:
+        return patches.apply(diff, content)
+    except patches.PatchError as error:
+        raise ContentError(f"The diff recorded for content {target} does not fit: {error}") from error
 
 
 def _check(content: bytes, content_hash: str) -> None:

@@ -54,17 +54,18 @@ class Moment:
         )
 
 
-def parse_time(text: str, now: datetime) -> int | None:
+def parse_time(text: str, now: datetime | None = None) -> int | None:
     """A time in microseconds since 1970; None where the text is not a time.
 
     Args:
         text: ISO 8601, in the user's own zone where it names none, or "N minutes ago" and the like.
-        now: the user's present, aware.
+        now: the user's present, aware, in their zone; the machine's where absent.
     """
-    relative = _RELATIVE.fullmatch(text.strip().lower())
+    text = text.strip()
+    relative = _RELATIVE.fullmatch(text.lower())
     if relative is not None:
         try:
-            moment = now - timedelta(seconds=int(relative[1]) * _UNITS[relative[2]])
+            moment = (now or datetime.now(UTC)) - timedelta(seconds=int(relative[1]) * _UNITS[relative[2]])
         except OverflowError as error:
             raise MomentError(f"{text!r} is before all time.") from error
         return _microseconds(moment)
@@ -72,9 +73,12 @@ def parse_time(text: str, now: datetime) -> int | None:
         return None
     try:
         moment = datetime.fromisoformat(text)
-    except ValueError:
+        if moment.tzinfo is None and now is not None:
+            moment = moment.replace(tzinfo=now.tzinfo)
+        # What names no zone is in the machine's, with the offset of that day, not of today.
+        return _microseconds(moment.astimezone(UTC))
+    except (ValueError, OverflowError):
         return None
-    return _microseconds(moment.replace(tzinfo=now.tzinfo) if moment.tzinfo is None else moment)
 
 
 def _microseconds(moment: datetime) -> int:
@@ -94,7 +98,6 @@ def resolve(history: History, text: str, *, known_at: str | None = None, now: da
         MomentError: the text cannot be read, is ambiguous, or lies before the first event.
         NotFoundError: it names an event, commit or checkpoint that is not there.
     """
-    now = now or datetime.now().astimezone()
     moment = _resolve(history, text.strip(), now)
     if known_at is None:
         return moment
@@ -104,7 +107,7 @@ def resolve(history: History, text: str, *, known_at: str | None = None, now: da
     return replace(moment, known_at_us=known_at_us, meaning=f"{moment.meaning}, as known at {_in_utc(known_at_us)}")
 
 
-def _resolve(history: History, text: str, now: datetime) -> Moment:
+def _resolve(history: History, text: str, now: datetime | None) -> Moment:
     if text in ("now", "head", "latest"):
         return Moment(history.head().version, meaning="now")
     if text.startswith("commit:"):
@@ -148,6 +151,8 @@ def _commit(history: History, abbreviation: str) -> Moment:
     found = history.commits(abbreviation.lower())
     if not found:
         raise NotFoundError(f"No event of {history.name} carries a commit {abbreviation}.")
+    # A whole hash is never ambiguous, whatever longer text an event carries.
+    found = {abbreviation.lower(): exact} if (exact := found.get(abbreviation.lower())) else found
     if len(found) > 1:
         raise MomentError(f"commit:{abbreviation} is ambiguous in {history.name}: give more digits.")
     commit, version = next(iter(found.items()))

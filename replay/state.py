@@ -70,7 +70,7 @@ def restorable(changes: Iterable[Life], moment: Moment) -> Tree:
     """The tree at ``moment``; raises ConflictError where changes do not fit together."""
     state = fold(changes, moment)
     if state.conflicts:
-        first = state.conflicts[0]
+        first = min(state.conflicts, key=lambda conflict: conflict.version)
         raise ConflictError(
             f"By this moment {len(state.conflicts)} change(s) were made to another content than the one that was "
             f"there. The first: {first.resource!r} at version {first.version} starts from {first.claimed[:12]}, but "

@@ -87,5 +87,6 @@ SELECT
     event_bytes,
     log_stream,
     log_partition,
-    log_sequence
+    log_sequence,
+    log_index
 FROM events FINAL;

@@ -1,0 +1,1 @@
+"""The bridge to Git: a repository's history as events."""

@@ -62,7 +62,8 @@ async def connect(settings: Settings, *, patient: bool = False) -> Client:
 
     async def on_error(error: Exception) -> None:
         failures.append(error)
-        logger.warning("nats: %s", error)
+        # A person is told once, in a sentence; a service's log shows every attempt.
+        logger.log(logging.WARNING if patient else logging.DEBUG, "nats: %s", error)
 
     async def attempt(*, reconnecting: bool) -> Client:
         client = Client()
@@ -71,7 +72,7 @@ async def connect(settings: Settings, *, patient: bool = False) -> Client:
             token=settings.nats_token or None,
             connect_timeout=CONNECT_TIMEOUT_S,
             allow_reconnect=reconnecting,
-            max_reconnect_attempts=-1,
+            max_reconnect_attempts=-1 if reconnecting else 1,
             reconnect_time_wait=1,
             error_cb=on_error,
             name="enchanted",

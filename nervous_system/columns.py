@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow as pa
 
 from nervous_system.contract import AgentRole, Operation, SwarmEvent
-from nervous_system.events import event_type, occurred_us
+from nervous_system.events import enum_name, event_type, occurred_us
 from nervous_system.landing import LandedEvent, LandedMessage
 
 _MOMENT = pa.timestamp("us", tz="UTC")
@@ -45,14 +45,6 @@ def _operation(_: LandedMessage, landed: LandedEvent) -> str | None:
     change = landed.event.state_change
     known = landed.event.WhichOneof("payload") == "state_change"
     return enum_name(Operation, change.operation).removeprefix("OPERATION_") if known else None
-
-
-def enum_name(enum: Any, number: int) -> str:
-    """An enum's name for a number; the number itself where this version has no name for it."""
-    try:
-        return str(enum.Name(number))
-    except ValueError:
-        return str(number)
 
 
 COLUMNS: tuple[Column, ...] = (

@@ -7,6 +7,7 @@ import os
 import time
 import uuid
 from datetime import UTC, datetime
+from typing import Any
 
 from google.protobuf.message import DecodeError
 
@@ -69,6 +70,14 @@ def event_type(event: SwarmEvent) -> str:
     if payload is None:
         raise ContractError(f"Event {event.event_id!r} has no payload that this version knows.")
     return str(payload).upper()
+
+
+def enum_name(enum: Any, number: int) -> str:
+    """An enum's name for a number; the number itself where this version has no name for it."""
+    try:
+        return str(enum.Name(number))
+    except ValueError:
+        return str(number)
 
 
 def encode_batch(events: list[bytes]) -> bytes:

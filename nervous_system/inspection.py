@@ -68,7 +68,8 @@ def _check_time(event: SwarmEvent) -> None:
     seconds, nanos = event.timestamp.seconds, event.timestamp.nanos
     if not (FIRST_SECOND <= seconds <= LAST_SECOND and 0 <= nanos < 1_000_000_000):
         raise EventRefusedError(
-            "bad_time", f"Event {event.event_id} has the timestamp {seconds} s, {nanos} ns: it must lie in 1900 to 2299."
+            "bad_time",
+            f"Event {event.event_id} has the timestamp {seconds} s, {nanos} ns: it must lie in 1900 to 2299.",
         )
 
 

@@ -1,6 +1,6 @@
 """An event's wire form: whether every reader of protobuf reads it the same.
 
-Protobuf lets a field come twice (the last counts), come with a foreign wire type (it is unknown) or in a group, and each
+Protobuf lets a field come twice (the last counts), with a foreign wire type (it is unknown) or in a group, and each
 reader has its own way with these; ClickHouse's takes a text that came twice for empty, and stops at a foreign type. No
 writer makes such bytes but to deceive. Source: https://protobuf.dev/programming-guides/encoding/.
 """
@@ -26,7 +26,11 @@ _WIRE_TYPES = {FieldDescriptor.TYPE_DOUBLE: _FIXED_64} | dict.fromkeys(
 
 
 def check_form(data: bytes, event: SwarmEvent) -> None:
-    """Raises ContractError where ``data``, which was decoded as ``event``, could be read in another way."""
+    """Raises ContractError where ``data``, which was decoded as ``event``, could be read in another way.
+
+    The event loses the fields that this version does not know; its bytes keep them.
+    """
+    event.DiscardUnknownFields()
     # What protobuf would write itself is beyond doubt; the walk is for other writers, newer fields and large maps.
     if event.SerializeToString(deterministic=True) != data:
         _check_message(data, SwarmEvent.DESCRIPTOR)

@@ -14,10 +14,9 @@ from rich.table import Table
 from rich.text import Text
 
 from infrastructure.cli.options import PROJECT, opened_ledger
-from nervous_system.columns import enum_name
 from nervous_system.contract import Operation, SwarmEvent
 from nervous_system.errors import NotFoundError
-from nervous_system.events import decode, event_type, occurred_us, utc
+from nervous_system.events import decode, enum_name, event_type, occurred_us, utc
 from nervous_system.ledger.history import History, StoredEvent
 from nervous_system.ledger.ledger import Ledger
 from nervous_system.ledger.versions import Version

@@ -12,18 +12,33 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemaini
 from rich.progress import Progress as Bar
 
 from infrastructure.cli.options import PROJECT
+from nervous_system.landed import last_sequence, wait_until_landed
+from nervous_system.ledger.ledger import Ledger
 from nervous_system.projects import ProjectName
 from nervous_system.publisher import Publisher
 from nervous_system.settings import Settings
 from replay.git.importer import ImportedCommit, ImportSummary, Progress, import_commits
+from replay.git.landed import find_imported
 from replay.git.repository import Branch, Repository
 
 STOPPED_EXIT_CODE = 130
 
 
-def find_imported(settings: Settings, project: ProjectName) -> ImportedCommit | None:
-    """The last commit whose decision the project's ledger has."""
-    return None
+# An import is done when it can be restored and asked about; the archive follows when its file is full or old enough.
+LANDED_IN = ("ledger", "clickhouse")
+
+
+def find_earlier(settings: Settings, project: ProjectName, branch: Branch) -> ImportedCommit | None:
+    """Where the last import of the branch got to, once everything that it sent has landed."""
+    ledger = Ledger.open(settings)
+    try:
+        sequence = last_sequence(settings, project)
+        if not sequence:
+            return None
+        wait_until_landed(settings, ["ledger"], sequence)
+        return find_imported(ledger.history(project), branch.name)
+    finally:
+        ledger.close()
 
 
 @click.group()
@@ -36,8 +51,11 @@ def import_() -> None:
 @click.option("--project", type=PROJECT, required=True, help="Where to: tenant/project.")
 @click.option("--branch", help="Which branch; what the repository stands at where absent.")
 @click.option("--limit", type=click.IntRange(min=1), help="Import this many commits; run it again to go on.")
+@click.option("--no-wait", is_flag=True, help="Return once the log has everything, before the stores have it.")
 @click.option("--skip-unsafe", is_flag=True, help="Leave out paths that cannot be recorded, instead of refusing.")
-def git(path: Path, *, project: ProjectName, branch: str | None, limit: int | None, skip_unsafe: bool) -> None:
+def git(
+    path: Path, *, project: ProjectName, branch: str | None, limit: int | None, skip_unsafe: bool, no_wait: bool
+) -> None:
     """Import the history of the Git repository at PATH.
 
     Each commit becomes a decision, with its message and author, and a change for every file it touched; merges by
@@ -51,11 +69,11 @@ def git(path: Path, *, project: ProjectName, branch: str | None, limit: int | No
     settings = Settings.load()
     repository = Repository(path)
     tip = repository.branch(branch)
-    after = find_imported(settings, project)
+    after = find_earlier(settings, project, tip)
     console, reached = Console(stderr=True), [Progress("checking", 0, 0)]
     publisher = Publisher(settings, project)
     try:
-        with _display(console, reached) as progress:
+        with _display(console, reached) as (progress, landing):
             summary = import_commits(
                 repository,
                 tip,
@@ -67,6 +85,8 @@ def git(path: Path, *, project: ProjectName, branch: str | None, limit: int | No
                 progress=progress,
             )
             publisher.flush()
+            if publisher.last_sequence and not no_wait:
+                wait_until_landed(settings, LANDED_IN, publisher.last_sequence, landing)
     except KeyboardInterrupt:
         sent = reached[-1].commits if reached[-1].stage == "importing" else 0
         click.echo(f"Stopped: {_count(sent, 'commit')} were sent; run the same command again to finish.", err=True)
@@ -77,8 +97,10 @@ def git(path: Path, *, project: ProjectName, branch: str | None, limit: int | No
 
 
 @contextmanager
-def _display(console: Console, reached: list[Progress]) -> Iterator[Callable[[Progress], None]]:
-    """A bar on a terminal; elsewhere nothing but the note of what was reached, which is kept in ``reached``."""
+def _display(
+    console: Console, reached: list[Progress]
+) -> Iterator[tuple[Callable[[Progress], None], Callable[[str, int], None]]]:
+    """A bar on a terminal, for sending and then for landing; what was reached is kept in ``reached``."""
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -99,7 +121,10 @@ def _display(console: Console, reached: list[Progress]) -> Iterator[Callable[[Pr
                 task, completed=progress.commits, total=progress.commits_total, rate=rate, events=progress.events
             )
 
-        yield show
+        def land(sink: str, waiting: int) -> None:
+            bar.update(task, description=f"landing in {sink}", rate=f"{waiting:,} messages to go")
+
+        yield show, land
 
 
 def _report(summary: ImportSummary, branch: Branch, project: ProjectName) -> None:

@@ -49,8 +49,28 @@ class LazyGroup(click.Group):
         if cmd_name not in COMMANDS:
             return None
         module, _, attribute = COMMANDS[cmd_name].partition(":")
-        command: click.Command = getattr(importlib.import_module(module), attribute)
+        try:
+            command: click.Command = getattr(importlib.import_module(module), attribute)
+        except ModuleNotFoundError as error:
+            if _extra_of(error) is None:
+                raise
+            return _lacking(cmd_name, error)
         return command
+
+
+def _lacking(name: str, error: ModuleNotFoundError) -> click.Command:
+    """A command whose extra is not installed: the list of commands has it, and to call it tells what to install."""
+
+    def explain() -> None:
+        raise error
+
+    anything = {"ignore_unknown_options": True, "allow_extra_args": True}
+    summary = f"Needs pip install 'enchanted-swarm[{_extra_of(error)}]'."
+    return click.Command(name, callback=explain, help=summary, add_help_option=False, context_settings=anything)
+
+
+def _extra_of(error: ModuleNotFoundError) -> str | None:
+    return EXTRAS.get((error.name or "").partition(".")[0])
 
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
@@ -91,7 +111,7 @@ def _explain(error: Exception) -> int:
         case EnchantedError():
             _say(str(error))
             return error.exit_code
-        case ModuleNotFoundError() if extra := EXTRAS.get((error.name or "").partition(".")[0]):
+        case ModuleNotFoundError() if extra := _extra_of(error):
             _say(f"This command needs {error.name}, which is not installed: pip install 'enchanted-swarm[{extra}]'.")
         case OSError() if error.errno in (errno.ENOSPC, errno.EDQUOT):
             _say(f"The disk is full{_of(error)}: free space and run it again.")

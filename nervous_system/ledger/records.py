@@ -130,9 +130,9 @@ class ContentForm(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class ContentSource:
-    """A content's source: the tenant's blob of its hash, the event that carries it whole, or one that says how to make it.
+    """A content's source: the tenant's blob of its hash, the event that carries it whole, or one that leads to it.
 
-    The last, in parts or as a diff, is a claim; the others have the hash.
+    The last, in parts or as a diff, is a claim; the others have been found to have the hash.
     """
 
     form: ContentForm

@@ -35,6 +35,15 @@ _AHEAD = PREFETCH_LIMIT // 2
 _FILE_MODES = (FILE_MODE, EXECUTABLE_MODE)
 
 
+# By this a later import finds what an earlier one sent.
+SESSION_PREFIX = "git:"
+
+
+def session_of(branch: str) -> str:
+    """The session that a branch's import records in."""
+    return SESSION_PREFIX + branch.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+
+
 @dataclass(frozen=True, slots=True)
 class Place:
     """Where a commit stands in the import.
@@ -48,11 +57,6 @@ class Place:
     base: str | None
     first_sequence: int
     occurred_us: int
-
-
-def session_of(branch: str) -> str:
-    """The session that a branch's events belong to; a name that is not UTF-8 has its bytes replaced."""
-    return f"git:{branch.encode('utf-8', 'surrogateescape').decode('utf-8', 'replace')}"
 
 
 class CommitEvents:

@@ -12,6 +12,7 @@ import contextlib
 import fcntl
 import os
 import shutil
+import tempfile
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +21,8 @@ from typing import IO, Any
 import chdb
 
 from infrastructure.local.gateway.errors import GatewayError, QueryError, from_engine
-from infrastructure.local.gateway.requests import Table
+from infrastructure.local.gateway.requests import Table, disk_error
+from infrastructure.local.gateway.statements import Statement, read, with_input
 
 _CONFIG = Path(__file__).with_name("config.xml")
 _STATUS_FILE = "status"
@@ -46,7 +48,8 @@ class Outcome:
 class Connection:
     """One connection: its settings, database and temporary tables. Used by one thread at a time; raises QueryError."""
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, spool_dir: Path) -> None:
+        self._spool_dir = spool_dir
         with _translated():
             self._connection = chdb.connect(path)
 
@@ -78,14 +81,20 @@ class Connection:
                 read_rows, read_bytes = chunk.storage_rows_read(), chunk.storage_bytes_read()
         return Outcome(read_rows=read_rows, read_bytes=read_bytes, result_rows=rows)
 
-    def insert(self, text: bytes, format_name: str, chunks: Iterable[bytes]) -> Outcome:
-        """Runs an INSERT (its text without FORMAT) on bytes in ``format_name``; nothing is kept where it raises,
-        up to the engine's block size (``min_insert_block_size_rows``), after which blocks land one by one."""
-        with _translated(), self._connection.send_insert(_text(text), format_name) as inserter:
-            for chunk in chunks:
-                inserter.append(chunk)
-            result = inserter.finish()
-        return Outcome(written_rows=result.rows_written, written_bytes=result.bytes_written)
+    def insert(self, statement: Statement, chunks: Iterable[bytes]) -> Outcome:
+        """Runs an INSERT on the bytes in ``chunks``, through a file; nothing is kept where it raises, up to the
+        engine's block size (``min_insert_block_size_rows``), after which blocks land one by one.
+
+        chDB's ``send_insert`` would spare the file, but reports success where the disk is full.
+        """
+        try:
+            with tempfile.TemporaryFile(dir=self._spool_dir) as data:
+                data.writelines(chunks)
+                data.flush()
+                data.seek(0)
+                return self.run(with_input(statement, f"/dev/fd/{data.fileno()}"))
+        except OSError as error:
+            raise disk_error(error) from error
 
     def set(self, settings: Mapping[str, str]) -> None:
         if settings:
@@ -103,7 +112,12 @@ class Connection:
         """A temporary table that holds external data."""
         name = quote_name(table.name)
         self.run(f"CREATE TEMPORARY TABLE {name} ({table.structure})".encode())
-        self.insert(f"INSERT INTO {name}".encode(), table.format, chunks_of(table.data))
+        self.insert(read(f"INSERT INTO {name} FORMAT {table.format}\n".encode()), chunks_of(table.data))
+
+    def drop_table(self, name: str) -> None:
+        """Drops a temporary table, if it was made and may be dropped; it ends with the connection at the latest."""
+        with contextlib.suppress(QueryError):
+            self.run(f"DROP TEMPORARY TABLE IF EXISTS {quote_name(name)}".encode())
 
     @contextlib.contextmanager
     def restored(self, names: Collection[str], *, keeps_database: bool) -> Iterator[None]:
@@ -142,14 +156,14 @@ class Engine:
         _prepare(self._data, self.spool_dir)
         self._path = f"{self._data}?config-file={_CONFIG}"
         try:
-            self._keeper = Connection(self._path)
+            self._keeper = Connection(self._path, self.spool_dir)
         except QueryError as error:
             raise GatewayError(f"The engine does not start on {self._data}: {error}") from error
         facts = self._keeper.run(b"SELECT version(), timezone(), hostName()").data.decode().rstrip("\n").split("\t")
         self.version, self.timezone, self.host = facts
 
     def connect(self) -> Connection:
-        return Connection(self._path)
+        return Connection(self._path, self.spool_dir)
 
     def cancel(self, query_id: str) -> None:
         """Asks the engine to stop the query that carries ``query_id`` as its log_comment."""

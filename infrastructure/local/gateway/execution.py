@@ -12,7 +12,7 @@ from typing import IO
 from infrastructure.local.gateway.engine import SERVER_SETTINGS, Connection, Engine, Outcome, chunks_of
 from infrastructure.local.gateway.errors import QueryError
 from infrastructure.local.gateway.formats import DEFAULT_FORMAT
-from infrastructure.local.gateway.requests import Request
+from infrastructure.local.gateway.requests import Request, is_true
 from infrastructure.local.gateway.sessions import Session
 from infrastructure.local.gateway.statements import HEAD_MAX_BYTES, Kind, Statement, read, with_output
 
@@ -75,22 +75,32 @@ def execute(engine: Engine, session: Session, query: Query, write_fd: int) -> tu
 @contextlib.contextmanager
 def _connected(engine: Engine, session: Session, query: Query) -> Iterator[Connection]:
     """The session's connection where it has one, put back as it was; else a new one."""
-    asked = query.asked
-    kept = session.connection
-    connection = kept or engine.connect()
+    asked, statement = query.asked, query.statement
+    stays = session.connection is not None or bool(asked.session_id and statement.makes_state)
+    connection = session.connection or engine.connect()
     try:
         with contextlib.ExitStack() as stack:
-            if kept is not None or (asked.session_id and query.statement.makes_state):
-                keeps_database = query.statement.text.lstrip()[:3].upper() == b"USE"
+            if stays:
+                _keep_readable(query)
                 names = [*asked.settings, "log_comment"]
-                stack.enter_context(connection.restored(names, keeps_database=keeps_database))
+                stack.enter_context(connection.restored(names, keeps_database=statement.is_use))
+            for table in asked.tables:
+                stack.callback(connection.drop_table, table.name)
             _prepare(connection, asked)
             yield connection
-        if asked.session_id and query.statement.makes_state:
+        if stays:
             session.connection = connection
     finally:
         if connection is not session.connection:
             connection.close()
+
+
+def _keep_readable(query: Query) -> None:
+    """Holds a session's query to ``readonly`` here: the engine would never let the session out of it again."""
+    readonly = query.asked.settings.pop("readonly", "0")
+    changes = query.statement.kind in (Kind.INSERT, Kind.COMMAND) and not query.statement.makes_state
+    if is_true(readonly) and changes:
+        raise QueryError(164, "READONLY", "Cannot execute query in readonly mode.")
 
 
 def _prepare(connection: Connection, asked: Request) -> None:
@@ -109,7 +119,7 @@ def _run(connection: Connection, query: Query, write_fd: int) -> Outcome:
     statement, parameters = query.statement, query.asked.parameters
     if statement.kind is Kind.INSERT:
         connection.set_parameters(parameters)
-        return connection.insert(statement.text, statement.format or "Values", query.data())
+        return connection.insert(statement, query.data())
     if statement.kind is Kind.SELECT and query.format == "Native" and not statement.has_totals:
         return connection.stream(statement.text, query.format, parameters, write_fd)
     if statement.kind is Kind.SELECT:

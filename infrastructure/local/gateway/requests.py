@@ -225,7 +225,7 @@ async def _spool(content: StreamReader, encoding: str, spool_dir: Path) -> IO[by
     except BaseException as error:
         spool.close()
         if isinstance(error, OSError):
-            raise _disk_error(error) from error
+            raise disk_error(error) from error
         if isinstance(error, Exception) and encoding:
             raise QueryError(271, "CANNOT_DECOMPRESS", f"The body is not {encoding}: {error}") from error
         raise
@@ -243,14 +243,15 @@ async def _spool_part(part: BodyPartReader, spool_dir: Path) -> IO[bytes]:
             spool.write(chunk)
     except OSError as error:
         spool.close()
-        raise _disk_error(error) from error
+        raise disk_error(error) from error
     spool.seek(0)
     return spool
 
 
-def _disk_error(error: OSError) -> QueryError:
+def disk_error(error: OSError) -> QueryError:
+    """What the client is told where a spool cannot be written."""
     return QueryError(
         243,
         "NOT_ENOUGH_SPACE",
-        f"The body cannot be kept until it is inserted: {error.strerror}. Free space, send again",
+        f"The gateway cannot spool: {error.strerror}. Free space on its disk, and send the query again",
     )

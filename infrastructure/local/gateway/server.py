@@ -28,6 +28,7 @@ from infrastructure.local.gateway.requests import (
     SPOOL_MEMORY_BYTES,
     Credentials,
     Request,
+    disk_error,
     read_request,
 )
 from infrastructure.local.gateway.sessions import Session, Sessions
@@ -144,7 +145,10 @@ class Gateway:
 
     async def _stream(self, request: web.Request, query: Query, pipe: Pipe, run: Execution) -> web.StreamResponse:
         with tempfile.SpooledTemporaryFile(max_size=SPOOL_MEMORY_BYTES, dir=str(self._engine.spool_dir)) as held:
-            complete = await pipe.hold(held, **_hold_limits(query.asked))
+            try:
+                complete = await pipe.hold(held, **_hold_limits(query.asked))
+            except OSError as error:
+                raise disk_error(error) from error
             outcome, elapsed_s = await run if complete else (Outcome(), 0.0)
             answer = _Answer(request, self._headers(query, outcome, elapsed_s), query)
             try:

@@ -7,6 +7,7 @@ Source: ParserInsertQuery.cpp and ParserQueryWithOutput.cpp of ClickHouse.
 from __future__ import annotations
 
 import enum
+import itertools
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -56,8 +57,9 @@ class Statement:
         text: what the engine is given; of an INSERT, the part before FORMAT or VALUES.
         format: the format it names; None where it names none.
         data_offset: where an INSERT's data begins, in bytes from the start of the query text.
-        output_offset: where ``INTO OUTFILE`` belongs in ``text``, in bytes.
+        file_offset: where ``INTO OUTFILE`` or ``FROM INFILE`` belongs in ``text``, in bytes.
         has_totals: whether rows come with totals, which the engine's own streams leave out.
+        is_use: whether it is USE, which changes the session's database.
         makes_state: whether it leaves something in the session that runs it.
     """
 
@@ -65,8 +67,9 @@ class Statement:
     text: bytes
     format: str | None = None
     data_offset: int = 0
-    output_offset: int = 0
+    file_offset: int = 0
     has_totals: bool = False
+    is_use: bool = False
     makes_state: bool = False
 
 
@@ -108,8 +111,15 @@ def read(text: bytes) -> Statement:
 
 def with_output(statement: Statement, path: str) -> bytes:
     """The text of a SELECT, its rows going into ``path``."""
-    text, at = statement.text, statement.output_offset
+    text, at = statement.text, statement.file_offset
     return text[:at] + f"\nINTO OUTFILE '{path}' APPEND COMPRESSION 'none' ".encode() + text[at:]
+
+
+def with_input(statement: Statement, path: str) -> bytes:
+    """The text of an INSERT, its data coming from ``path``."""
+    text, at = statement.text, statement.file_offset
+    source = f"\nFROM INFILE '{path}' COMPRESSION 'none' ".encode()
+    return text[:at] + source + text[at:] + f" FORMAT {statement.format}".encode()
 
 
 def refuse_files(tokens: Sequence[_Token]) -> None:
@@ -174,8 +184,8 @@ def _insert(text: bytes) -> Statement | None:
     target = 0
     stream = _tokens(text[:HEAD_MAX_BYTES])
     for token in stream:
-        if token.depth == 0 and token.word == b"INSERT" and not target:
-            target = len(tokens) + 2
+        if token.depth == 0 and token.word == b"INTO" and tokens and tokens[-1].word == b"INSERT" and not target:
+            target = len(tokens) + 1
         named = len(tokens) > target and tokens[-1].word != b"TABLE" and tokens[-1].text != b"."
         if token.depth == 0 and tokens and named:
             if token.word in (b"SELECT", b"WATCH") or (token.word == b"WITH" and target):
@@ -195,21 +205,25 @@ def _insert_data(text: bytes, tokens: list[_Token], format_name: str, end: int) 
     refuse_files(tokens)
     blank = re.compile(rb"[ \t\f]*\r?\n?").match(text, end)
     offset = blank.end() if blank else end
-    return Statement(Kind.INSERT, text[: tokens[-1].end], format_name, offset)
+    settings = [token.start for token in tokens if token.depth == 0 and token.word == b"SETTINGS"]
+    end = tokens[-1].end
+    return Statement(Kind.INSERT, text[:end], format_name, offset, settings[-1] if settings else end)
 
 
 def _plain(text: bytes, tokens: list[_Token]) -> Statement:
     outer = [token for token in tokens if token.depth == 0]
     first, words = tokens[0].text.upper(), {token.word for token in outer}
-    answers = first in _ANSWERING and b"INSERT" not in words
+    inserts = any(pair[0].word == b"INSERT" and pair[1].word == b"INTO" for pair in itertools.pairwise(outer))
+    answers = first in _ANSWERING and not inserts
     format_token, named = _trailing_format(outer) if answers else (None, None)
     kind = Kind.SELECT if first in _STREAMED else Kind.ANSWER
     return Statement(
         kind if answers else Kind.COMMAND,
         text,
         named,
-        output_offset=format_token.start if format_token else len(text),
+        file_offset=format_token.start if format_token else len(text),
         has_totals=any(token.word == b"TOTALS" for token in tokens),
+        is_use=first == b"USE",
         makes_state=first in _SESSION_WORDS or b"TEMPORARY" in words,
     )
 

@@ -156,14 +156,14 @@ def _commit(history: History, abbreviation: str) -> Moment:
     if len(found) > 1:
         raise MomentError(f"commit:{abbreviation} is ambiguous in {history.name}: give more digits.")
     commit, version = next(iter(found.items()))
-    return Moment(version, meaning=f"after commit {commit}")
+    return Moment(version, meaning=f"commit {commit}")
 
 
 def _before(history: History, text: str) -> Moment:
     version = point(history, text)
     for event in history.events(through=version, reverse=True):
         if event.version < version:
-            return Moment(event.version, meaning=f"before event {text}")
+            return Moment(event.version, meaning=f"just before event {text}")
     raise MomentError(f"Event {text} is the first of {history.name}: there is nothing before it.")
 
 

@@ -46,7 +46,7 @@ def restore(
         _act(plan, contents)
     if not as_json:
         files = len(plan.steps)
-        click.echo(f"{project} at {moment.meaning}: {files:,} file{'' if files == 1 else 's'} in {folder}")
+        click.echo(f"{project} as of {moment.meaning}: {files:,} file{'' if files == 1 else 's'} in {folder}")
 
 
 def _act(plan: Plan, contents: Contents) -> None:
@@ -61,4 +61,4 @@ def _show(plan: Plan) -> None:
     for step in plan.steps:
         mode = f"{step.entry.mode:06o}" if step.entry else " " * 6
         click.echo(f"{step.action.value:<8}{mode}  {step.resource}")
-    click.echo(", ".join(f"{count:,} {name}" for name, count in plan.counts.items()) or "nothing to do")
+    click.echo(", ".join(f"{count:,} to {name}" for name, count in plan.counts.items() if count) or "nothing to do")

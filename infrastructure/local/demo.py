@@ -29,9 +29,10 @@ ENCHANTED = Path(sys.executable).with_name("enchanted")
 MOMENTS = 3
 
 WHY = """
-SELECT timestamp, agent_id, JSONExtractString(payload_json, 'decision', 'rationale') AS rationale
+SELECT toDateTime(timestamp) AS occurred, agent_id,
+    splitByChar('\\n', JSONExtractString(payload_json, 'decision', 'rationale'))[1] AS rationale
 FROM swarm_events WHERE event_type = 'DECISION'
-ORDER BY timestamp DESC LIMIT 5
+ORDER BY occurred DESC LIMIT 5
 """
 WHAT = """
 SELECT target_resource, count() AS modifications, uniq(agent_id) AS agents
@@ -39,7 +40,7 @@ FROM swarm_events WHERE event_type = 'STATE_CHANGE'
 GROUP BY target_resource ORDER BY modifications DESC, target_resource LIMIT 5
 """
 
-console = Console(highlight=False)
+console = Console(highlight=False, soft_wrap=True)
 
 
 class DemoError(Exception):
@@ -81,10 +82,10 @@ def with_stack(repository: Path, commits: list[Commit]) -> None:
         heading(f"2  Every commit of {repository.name} becomes a decision and its changes")
         enchanted("import", "git", str(repository), "--project", project)
         heading("3  Why did they do it?  SQL over every decision")
-        enchanted("sql", " ".join(WHY.split()))
+        ask(WHY)
         heading("4  Which files changed most?")
-        enchanted("sql", " ".join(WHAT.split()))
-        heading("5  The time machine: past moments, put back and compared with git, byte for byte")
+        ask(WHAT)
+        heading("5  The time machine: past moments, compared with git")
         compared = restore_moments(repository, commits, project)
         heading("6  How the parts are")
         enchanted("status")
@@ -185,7 +186,7 @@ def git(repository: Path, *arguments: str) -> bytes:
 def enchanted(*arguments: str, quiet: bool = False) -> None:
     """Runs a command of ours as a user would, showing it and what it prints; raises DemoError where it fails."""
     if not quiet:
-        console.print(Text(f"$ enchanted {' '.join(map(shown, arguments))}", style="bold cyan"))
+        console.print(Text(f"$ enchanted {' '.join(map(shown, arguments))}", style="bold cyan"), soft_wrap=True)
     environment = {name: value for name, value in os.environ.items() if not name.startswith("ENCHANTED_")}
     status = subprocess.run(
         [str(ENCHANTED), *arguments],
@@ -195,6 +196,11 @@ def enchanted(*arguments: str, quiet: bool = False) -> None:
     ).returncode
     if status != 0 and not quiet:
         raise DemoError(f"`enchanted {arguments[0]}` ended with {status}.")
+
+
+def ask(question: str) -> None:
+    """A question in SQL, its answer as a table."""
+    enchanted("sql", "--format", "PrettyCompactMonoBlock", " ".join(question.split()))
 
 
 def shown(argument: str) -> str:
@@ -221,7 +227,7 @@ def invite(project: str, commit: Commit) -> None:
         'enchanted sql "SELECT agent_id, count() FROM swarm_events GROUP BY agent_id ORDER BY 2 DESC"',
         "enchanted down",
     ):
-        console.print(Text(f"  {line}", style="cyan"))
+        console.print(Text(f"  {line}", style="cyan"), soft_wrap=True)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from itertools import chain
+
 from nervous_system.contract import SwarmEvent
 from nervous_system.errors import NotFoundError
 from nervous_system.events import decode, occurred_us
@@ -17,25 +20,28 @@ def find_imported(history: History, branch: str) -> ImportedCommit | None:
     Raises:
         GitError: the project holds another branch's history: two in one project would undo each other's changes.
     """
-    last = _last_imported(history)
+    imported = _imported_newest_first(history)
+    last = next(imported, None)
     if last is None:
         return None
     if last.session_id != session_of(branch):
         other = last.session_id.removeprefix(SESSION_PREFIX)
         raise GitError(f"{history.name} holds the history of branch {other}: import {branch} into another project.")
-    first, _ = history.commit_versions(last.related_commit_hash)
-    decision = decode(history.event(first).data)
+    # A commit's decision comes before its changes, so the first decision met on the way back is its own.
+    decision = next(event for event in chain([last], imported) if event.WhichOneof("payload") == "decision")
     return ImportedCommit(
-        sha=last.related_commit_hash,
+        sha=decision.related_commit_hash,
         base=decision.decision.attributes.get(BASE_ATTRIBUTE) or None,
         first_sequence=decision.agent_sequence,
         occurred_us=occurred_us(decision),
     )
 
 
-def _last_imported(history: History) -> SwarmEvent | None:
+def _imported_newest_first(history: History) -> Iterator[SwarmEvent]:
     try:
-        events = (decode(stored.data) for stored in history.events(reverse=True))
-        return next((event for event in events if event.session_id.startswith(SESSION_PREFIX)), None)
+        for stored in history.events(reverse=True):
+            event = decode(stored.data)
+            if event.session_id.startswith(SESSION_PREFIX):
+                yield event
     except NotFoundError:
-        return None
+        return

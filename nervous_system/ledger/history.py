@@ -131,7 +131,7 @@ class History:
         return [None if value is None else ContentSource.decode(value) for value in stored]
 
     def blobs(self, digests: Sequence[bytes]) -> list[bytes]:
-        """Contents stored in the project's tenant, by their SHA-256; raises LedgerError where one is missing."""
+        """Contents stored in the project's tenant, by their SHA-256; raises DamagedError where one is missing."""
         return self._engine.run(lambda transaction: self._read_blobs(transaction, digests))
 
     def _read_blobs(self, transaction: Transaction, digests: Sequence[bytes]) -> list[bytes]:
@@ -139,7 +139,7 @@ class History:
         contents = []
         for key, first in zip(wanted, transaction.get_many(wanted, snapshot=True), strict=True):
             if first is None:
-                raise records.damaged("A stored content is missing: the ledger")
+                raise records.DamagedError("a stored content is missing")
             stored = first
             if len(first) == records.CHUNK_BYTES:
                 stored += b"".join(value for _, value in transaction.get_range(*keys.within(key), snapshot=True))

@@ -7,7 +7,7 @@ import zlib
 from dataclasses import dataclass
 from enum import IntEnum
 
-from nervous_system.ledger.transaction import LedgerError
+from nervous_system.errors import EnchantedError
 from nervous_system.ledger.versions import STAMP_BYTES, Version
 
 DIGEST_BYTES = 32
@@ -26,9 +26,11 @@ _CURSOR = struct.Struct(">Qq")
 _RAW, _DEFLATED = 0, 1
 
 
-def damaged(what: str) -> LedgerError:
-    """The error for a value that is not what the ledger wrote."""
-    return LedgerError(0, f"{what} is damaged: run `enchanted verify`")
+class DamagedError(EnchantedError):
+    """A value in the ledger is not what the ledger wrote. Trying again does not help, so it is no LedgerError."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__(f"The ledger is damaged: {what}. Nothing was changed; restore the ledger from a copy.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,9 +174,9 @@ class EventRecord:
 
     @classmethod
     def decode(cls, data: bytes) -> EventRecord:
-        """Reads what ``encode`` wrote; raises LedgerError where it is something else."""
+        """Reads what ``encode`` wrote; raises DamagedError where it is something else."""
         if len(data) < _EVENT.size or data[0] not in (_PLAIN, _LIFTED):
-            raise damaged("An event's value")
+            raise DamagedError("an event's value cannot be read")
         form, recorded_us, cut_at = _EVENT.unpack_from(data)
         body = data[_EVENT.size :]
         if form == _PLAIN:
@@ -202,13 +204,13 @@ def compress(content: bytes) -> bytes:
 
 
 def decompress(stored: bytes) -> bytes:
-    """The content that ``compress`` was given; raises LedgerError where it is damaged."""
+    """The content that ``compress`` was given; raises DamagedError where it is not one."""
     if stored[:1] == bytes((_RAW,)):
         return stored[1:]
     try:
         return zlib.decompress(stored[1:])
     except zlib.error as error:
-        raise damaged("A stored content") from error
+        raise DamagedError("a stored content cannot be inflated") from error
 
 
 def chunks(value: bytes) -> list[bytes]:

@@ -41,6 +41,7 @@ _HELD_MAX_BYTES = 1_000_000
 _HELD_MAX_S = 0.5
 _CANCEL_EVERY_S = 0.5
 _CLOSE_TIMEOUT_S = 10.0
+_CLIENT_CLOSED = 499  # nobody reads it
 
 Execution = asyncio.Future[tuple[Outcome, float]]
 
@@ -97,6 +98,8 @@ class Gateway:
                 return await self._answer(request, query, session)
         except QueryError as error:
             return self._failure(error, query_id)
+        except ConnectionError:
+            return web.Response(status=_CLIENT_CLOSED)
         finally:
             if asked is not None:
                 asked.close()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import nats.errors
 from nats.js import JetStreamContext, api
@@ -32,6 +33,24 @@ class Standing:
 
     marked_sequence: int
     waiting_messages: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Consumer:
+    """The durable consumer through which a sink's worker reads a partition."""
+
+    context: JetStreamContext
+    stream: str
+    name: str
+
+    async def standing(self) -> Standing | None:
+        """None while the worker makes its consumer anew, or the log does not answer."""
+        try:
+            info: api.ConsumerInfo = await self.context.consumer_info(self.stream, self.name)
+        except (NotFoundError, TimeoutError, nats.errors.Error):
+            return None
+        marked = info.ack_floor.stream_seq if info.ack_floor else 0
+        return Standing(marked, (info.num_pending or 0) + (info.num_ack_pending or 0))
 
 
 def wait_until_landed(
@@ -63,45 +82,29 @@ async def _wait(settings: Settings, sinks: Sequence[str], sequence: int, progres
         message = await context.get_msg(settings.stream, seq=sequence)
         partition = StoredSubject.parse(str(message.subject)).partition
         for sink in sinks:
-            await _wait_for_sink(context, settings.stream, sink, partition, sequence, progress)
+            consumer = _Consumer(context, settings.stream, subjects.consumer(sink, partition))
+            await _wait_for(consumer, sequence, partial(progress, sink))
     finally:
         await client.close()
 
 
-async def _wait_for_sink(
-    context: JetStreamContext,
-    stream: str,
-    sink: str,
-    partition: int,
-    sequence: int,
-    progress: Callable[[str, int], None],
-) -> None:
+async def _wait_for(consumer: _Consumer, sequence: int, progress: Callable[[int], None]) -> None:
     loop = asyncio.get_running_loop()
     moved_s, last = loop.time(), Standing(-1, 0)
     while True:
-        standing = await _standing(context, stream, sink, partition)
+        standing = await consumer.standing()
         if standing is not None and (standing.marked_sequence >= sequence or not standing.waiting_messages):
-            progress(sink, 0)
+            progress(0)
             return
         if standing is not None and standing != last:
             moved_s, last = loop.time(), standing
-            progress(sink, standing.waiting_messages)
+            progress(standing.waiting_messages)
         if loop.time() - moved_s > STANDSTILL_LIMIT_S:
             raise UnavailableError(
-                f"Everything is safe in the log, but {sink} has not landed anything for {STANDSTILL_LIMIT_S:.0f} s: "
-                "see `enchanted status`. It goes on by itself once its trouble is over."
+                f"Everything is safe in the log, but {consumer.name} has not landed anything for "
+                f"{STANDSTILL_LIMIT_S:.0f} s: see `enchanted status`. It goes on by itself once its trouble is over."
             )
         await asyncio.sleep(POLL_S)
-
-
-async def _standing(context: JetStreamContext, stream: str, sink: str, partition: int) -> Standing | None:
-    """None while the worker makes its consumer anew, or the log does not answer."""
-    try:
-        info: api.ConsumerInfo = await context.consumer_info(stream, subjects.consumer(sink, partition))
-    except (NotFoundError, TimeoutError, nats.errors.Error):
-        return None
-    marked = info.ack_floor.stream_seq if info.ack_floor else 0
-    return Standing(marked, (info.num_pending or 0) + (info.num_ack_pending or 0))
 
 
 async def _last_sequence(settings: Settings, project: ProjectName) -> int:

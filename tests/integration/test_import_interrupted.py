@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import signal
 import subprocess
+from functools import partial
 
 import pytest
 
@@ -44,9 +45,7 @@ def test_an_import_stopped_again_and_again_ends_as_one_that_was_not(
         before = len(in_ledger(settings, stopped))
         process = whole_stack.start("import", "git", repository.path, "--project", str(stopped), "--limit", "9")
         goal = before + chance.randint(1, 12)
-        wait_until(
-            lambda process=process, goal=goal: finished(process) or len(in_ledger(settings, stopped)) >= goal, ""
-        )
+        wait_until(partial(far_enough, process, settings, stopped, goal), "an import that has landed something")
         process.send_signal(how)
         _, err = process.communicate(timeout=60)
         assert "Traceback" not in err
@@ -56,5 +55,5 @@ def test_an_import_stopped_again_and_again_ends_as_one_that_was_not(
     assert [untraced(data) for data in in_ledger(settings, stopped)] == expected
 
 
-def finished(process: subprocess.Popen[str]) -> bool:
-    return process.poll() is not None
+def far_enough(process: subprocess.Popen[str], settings: Settings, project: ProjectName, goal: int) -> bool:
+    return process.poll() is not None or len(in_ledger(settings, project)) >= goal

@@ -32,6 +32,8 @@ def main(arguments: list[str] | None = None) -> int:
         _check_host(options.host)
         credentials = Credentials(options.user, _password(options.password_file))
         engine = Engine(options.data)
+        # The engine keeps the format schemas that clients send in the folder it runs in.
+        os.chdir(options.data)
         try:
             asyncio.run(_serve(engine, credentials, options.host, options.port))
         finally:

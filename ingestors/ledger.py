@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from ingestors.sink import Limits
 from nervous_system.bus import StreamIdentity
 from nervous_system.landing import Batch, Cursor, Refusal
-from nervous_system.ledger.ledger import Ledger
+from nervous_system.ledger.ledger import TRANSACTION_BYTES, TRANSACTION_EVENTS, Ledger
 from nervous_system.settings import Settings
 
 
@@ -17,7 +17,12 @@ class LedgerSink:
     name = "ledger"
 
     def __init__(self, settings: Settings) -> None:
-        self.limits = Limits(settings.batch_max_events, settings.batch_max_bytes, settings.batch_max_age_s)
+        # A batch is a transaction, so that what it refuses is known as soon as the cursor has moved.
+        self.limits = Limits(
+            min(settings.batch_max_events, TRANSACTION_EVENTS),
+            min(settings.batch_max_bytes, TRANSACTION_BYTES),
+            settings.batch_max_age_s,
+        )
         self._settings = settings
         self._ledger: Ledger | None = None
 

@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 import logging
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
@@ -205,14 +205,18 @@ class PartitionWorker:
     async def _land(self, gathering: _Gathering) -> _Gathering:
         assert gathering.last_message is not None
         batch = Batch(self._stream, self._partition, gathering.after, tuple(gathering.messages))
-        refusals = [*gathering.refusals, *await asyncio.to_thread(self._sink.land, batch)]
-        # What is refused must be safe in the dead-letter stream before the mark passes it.
-        for refusal in refusals:
-            await bury(self._context, self._sink.name, self._partition, self._stream, refusal)
+        # What is refused must be safe in the dead-letter stream before the sink's cursor passes it.
+        await self._bury(gathering.refusals)
+        for share in batch.split(self._sink.limits.max_bytes, self._sink.limits.max_events):
+            await self._bury(await asyncio.to_thread(self._sink.land, share))
         await self._mark(gathering.last_message)
         self.progress.failures, self.progress.trouble = 0, ""
         self.progress.landed_events += gathering.events
         return _Gathering(batch.cursor.sequence, batch.cursor.recorded_us)
+
+    async def _bury(self, refusals: Sequence[Refusal]) -> None:
+        for refusal in refusals:
+            await bury(self._context, self._sink.name, self._partition, self._stream, refusal)
 
     async def _mark(self, message: Msg) -> None:
         try:

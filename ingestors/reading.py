@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from nervous_system import subjects
 from nervous_system.errors import ContractError
-from nervous_system.events import BATCH_LIMIT_EVENTS, cut_batch
+from nervous_system.events import BATCH_LIMIT_EVENTS, MESSAGE_LIMIT_BYTES, cut_batch
 from nervous_system.inspection import EventRefusedError, inspect
 from nervous_system.landing import LandedEvent, LandedMessage, Refusal
 from nervous_system.projects import ProjectName
@@ -50,6 +50,10 @@ def read(message: LogMessage, recorded_us: int) -> tuple[LandedMessage, list[Ref
     )
     try:
         subject = StoredSubject.parse(message.subject)
+        if len(message.data) > MESSAGE_LIMIT_BYTES:
+            raise EventRefusedError(
+                "too_large", f"The message has {len(message.data):,} bytes: {MESSAGE_LIMIT_BYTES:,} are allowed."
+            )
         if subject.kind == subjects.BLOBS:
             _check_part(message)
             return replace(landed, project=subject.project, part=message.data), []

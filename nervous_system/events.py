@@ -20,6 +20,9 @@ INLINE_LIMIT_BYTES = 256 * 1024
 PART_LIMIT_BYTES = 512 * 1024
 BATCH_LIMIT_BYTES = 512 * 1024
 BATCH_LIMIT_EVENTS = 1_000
+# What one event, or one message, may weigh: with its indexes it must fit one transaction of the ledger.
+EVENT_LIMIT_BYTES = 900_000
+MESSAGE_LIMIT_BYTES = 1_000_000
 
 
 def content_hash(content: bytes) -> str:

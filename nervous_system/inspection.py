@@ -6,10 +6,10 @@ import hashlib
 import re
 import uuid
 
-from nervous_system.contract import Operation, StateChange, SwarmEvent
+from nervous_system.contract import MODES, SYMLINK_MODE, Operation, StateChange, SwarmEvent
 from nervous_system.errors import ContractError
 from nervous_system.events import decode
-from nervous_system.paths import check_resource
+from nervous_system.paths import check_link_target, check_resource
 from nervous_system.projects import ProjectName
 from nervous_system.wire import check_form
 
@@ -95,7 +95,18 @@ def _check_change(event_id: str, change: StateChange) -> None:
             "bad_hash", f"Event {event_id}: new_state_hash must be set, except where the target is deleted."
         )
     if not deleting:
+        _check_mode(event_id, change)
         _check_content(event_id, change)
+
+
+def _check_mode(event_id: str, change: StateChange) -> None:
+    if change.mode not in MODES:
+        raise EventRefusedError("bad_mode", f"Event {event_id}: {change.mode:o} is not a mode that git knows.")
+    if change.mode == SYMLINK_MODE and change.HasField("content"):
+        try:
+            check_link_target(change.target_resource, change.content)
+        except ContractError as error:
+            raise EventRefusedError("bad_path", f"Event {event_id}: {error}") from error
 
 
 def _check_content(event_id: str, change: StateChange) -> None:

@@ -18,7 +18,8 @@ from typing import Any, TypeVar
 from nats.aio.client import Client
 
 from nervous_system import bus, subjects
-from nervous_system.events import BATCH_LIMIT_BYTES, BATCH_LIMIT_EVENTS, encode_batch
+from nervous_system.errors import ContractError
+from nervous_system.events import BATCH_LIMIT_BYTES, BATCH_LIMIT_EVENTS, EVENT_LIMIT_BYTES, encode_batch
 from nervous_system.projects import ProjectName
 from nervous_system.settings import Settings
 
@@ -67,7 +68,12 @@ class Publisher:
         return self._stream
 
     def put(self, event: bytes) -> None:
-        """Queues a serialised event; blocks only while the queue is full."""
+        """Queues a serialised event, blocking while the queue is full; raises ContractError where it is too large."""
+        if len(event) > EVENT_LIMIT_BYTES:
+            raise ContractError(
+                f"An event of {len(event):,} bytes is above the {EVENT_LIMIT_BYTES:,} allowed: record its long texts "
+                "as files, which may be of any size."
+            )
         with self._lock:
             if self._pending and self._pending_bytes + len(event) > BATCH_LIMIT_BYTES:
                 self._send_pending()

@@ -28,7 +28,7 @@ from nervous_system.contract import (
 )
 from nervous_system.errors import ContractError
 from nervous_system.events import content_hash, now_us, set_occurred, uuid7
-from nervous_system.paths import check_resource
+from nervous_system.paths import check_link_target, check_resource
 from nervous_system.projects import ProjectName
 from nervous_system.publisher import Publisher
 from nervous_system.settings import Settings
@@ -155,6 +155,8 @@ class Recorder:
         check_resource(path)
         if renamed_from:
             check_resource(renamed_from)
+        if symlink and content is not None:
+            check_link_target(path, content)
         mode = SYMLINK_MODE if symlink else EXECUTABLE_MODE if executable else FILE_MODE
         previous_hash = "" if previous is None else content_hash(previous)
         if content is None:
@@ -243,9 +245,10 @@ class Recorder:
         for name in ("causation_id", "correlation_id", "trace_id", "span_id", "related_commit_hash"):
             setattr(event, name, context.get(name, ""))
         with self._lock:
-            self._sequence += 1
-            event.agent_sequence = self._sequence
+            event.agent_sequence = self._sequence + 1
             self._publisher.put(event.SerializeToString())
+            # Counted only once it is taken: a gap in the numbers means a loss.
+            self._sequence += 1
         return event.event_id
 
 

@@ -17,6 +17,8 @@ from nervous_system.errors import SettingsError
 
 STACK_FILE = "stack.env"
 PREFIX = "ENCHANTED_"
+MAX_PARTITIONS = 1024
+LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,7 +62,16 @@ class Settings:
             variable = PREFIX + field.name.upper()
             if field.name != "home" and variable in known:
                 values[field.name] = _parse(variable, known[variable], type(field.default))
-        return cls(**values)
+        settings = cls(**values)
+        settings.check()
+        return settings
+
+    def check(self) -> None:
+        """Raises SettingsError for a value that is no use."""
+        if not 1 <= self.partitions <= MAX_PARTITIONS:
+            raise SettingsError(f"ENCHANTED_PARTITIONS={self.partitions} is not between 1 and {MAX_PARTITIONS}.")
+        if self.log_level not in LOG_LEVELS:
+            raise SettingsError(f"ENCHANTED_LOG_LEVEL={self.log_level} is not one of {', '.join(LOG_LEVELS)}.")
 
     def require(self, name: str) -> str:
         """The address called ``name``; raises SettingsError where it is not set."""

@@ -9,7 +9,7 @@ from nervous_system.contract import StateChange
 from nervous_system.errors import EnchantedError
 from nervous_system.events import decode
 from nervous_system.ledger.history import History
-from nervous_system.ledger.records import ContentForm
+from nervous_system.ledger.records import ContentForm, DamagedError
 from replay import patches
 
 CACHE_LIMIT_BYTES = 64 * 1024 * 1024
@@ -69,8 +69,14 @@ class Contents:
         if change.HasField("content"):
             return change.content
         if change.blob_parts:
-            return b"".join(self._history.blobs(list(change.blob_parts)))
+            return self._parts(change, content_hash)
         return change
+
+    def _parts(self, change: StateChange, content_hash: str) -> bytes:
+        try:
+            return b"".join(self._history.blobs(list(change.blob_parts)))
+        except DamagedError as error:
+            raise ContentError(f"A part of content {content_hash} was never sent, or is damaged.") from error
 
     def _keep(self, content_hash: str, content: bytes) -> None:
         if len(content) > CACHE_LIMIT_BYTES // 4:

@@ -9,13 +9,10 @@ from dataclasses import dataclass
 from hashlib import sha256
 
 from nervous_system import paths
+from nervous_system.contract import EXECUTABLE_MODE, FILE_MODE, MODES, SUBMODULE_MODE, SYMLINK_MODE
 from nervous_system.errors import EnchantedError
 
-FILE = 0o100644
-EXECUTABLE = 0o100755
-SYMLINK = 0o120000
-SUBMODULE = 0o160000
-MODES = frozenset((FILE, EXECUTABLE, SYMLINK, SUBMODULE))
+FILE, EXECUTABLE, SYMLINK, SUBMODULE = FILE_MODE, EXECUTABLE_MODE, SYMLINK_MODE, SUBMODULE_MODE
 
 # The bytes whose SHA-256, in hex, is the argument.
 Contents = Callable[[str], bytes]

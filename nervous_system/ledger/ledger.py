@@ -79,8 +79,10 @@ class Ledger:
     def history(self, project: ProjectName) -> History:
         """The history of a project; raises NotFoundError where there is none."""
         if project not in self._places and self._engine.directory(self._path(project), create=False) is None:
-            known = ", ".join(str(name) for name in self.projects()[:10]) or "none yet"
-            raise NotFoundError(f"There is no project {project} in the ledger. Projects there: {known}.")
+            # Of its own tenant only: a tenant must not learn what others have.
+            names = self._engine.list_directories((self._root, project.tenant))
+            known = ", ".join(f"{project.tenant}/{name}" for name in names[:10]) or "none yet"
+            raise NotFoundError(f"There is no project {project} in the ledger. Projects of the tenant: {known}.")
         return History(self._engine, project, self._place(project))
 
     def _path(self, project: ProjectName) -> tuple[str, str, str]:

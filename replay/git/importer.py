@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Protocol
 
+from nervous_system.inspection import LAST_SECOND
 from nervous_system.projects import ProjectName
 from replay.git.changes import in_order
 from replay.git.commits import Commit
@@ -272,7 +273,8 @@ def _commits(
             view = view or _view(repository, objects, step)
             changes = view.filter(changes)
         commit = Commit.parse(step.revision.sha, objects.read(step.revision.sha))
-        occurred_us = max(occurred_us, commit.committer.time_s * 1_000_000)
+        # A committer's clock may say anything; the log keeps times up to 2299.
+        occurred_us = max(occurred_us, min(commit.committer.time_s, LAST_SECOND) * 1_000_000)
         place = step.place or Place(step.base.sha if step.base else None, sequence, occurred_us)
         changes = in_order(changes)
         yield commit, place, Comparison(changes, comparison.patches)

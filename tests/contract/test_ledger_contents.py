@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from nervous_system.contract import Operation, StateChange
+from nervous_system.contract import FILE_MODE, Operation, StateChange
 from nervous_system.events import content_hash
 from nervous_system.ledger.records import ContentForm
 from nervous_system.ledger.transaction import Engine
@@ -37,6 +37,7 @@ def of_parts(resource: str, content: bytes, parts: list[bytes]) -> StateChange:
     return StateChange(
         target_resource=resource,
         operation=Operation.OPERATION_CREATE,
+        mode=FILE_MODE,
         new_state_hash=content_hash(content),
         blob_hash=content_hash(content),
         blob_parts=[hashlib.sha256(part).digest() for part in parts],

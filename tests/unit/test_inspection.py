@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nervous_system.contract import AgentDecision, Operation, StateChange, SwarmEvent
+from nervous_system.contract import SYMLINK_MODE, AgentDecision, Operation, StateChange, SwarmEvent
 from nervous_system.errors import ContractError
 from nervous_system.events import content_hash, decode
 from nervous_system.inspection import FIRST_SECOND, LAST_SECOND, RESOURCE_LIMIT_BYTES, EventRefusedError, inspect
@@ -32,6 +32,16 @@ def without_content(**fields: object) -> SwarmEvent:
     return made
 
 
+def moded(resource: str, mode: int, content: bytes = b"x") -> StateChange:
+    made = write(resource, content)
+    made.mode = mode
+    return made
+
+
+def link(resource: str, target: bytes) -> StateChange:
+    return moded(resource, SYMLINK_MODE, target)
+
+
 def known(data: bytes) -> SwarmEvent:
     """The event without the fields that this version does not know."""
     made = decode(data)
@@ -53,6 +63,7 @@ SOUND = {
     "delete": event(1, state_change=delete("a")),
     "mode only": without_content(previous_state_hash=HASH),
     "parts": without_content(blob_hash=HASH, blob_parts=[bytes(32)] * 2),
+    "link": event(1, state_change=link("a/b", b"../c")),
     "rename": changed(renamed_from="a/c", operation=Operation.OPERATION_RENAME),
     "first second": edited(lambda e: setattr(e.timestamp, "seconds", FIRST_SECOND)),
     "last second": edited(lambda e: setattr(e.timestamp, "seconds", LAST_SECOND)),
@@ -82,7 +93,10 @@ REFUSED = {
         changed(target_resource="../etc/passwd"),
         changed(renamed_from=".git/config"),
         changed(target_resource="/".join([r"\xff" * 63] * 33)),
+        event(1, state_change=link("a/b", b"../../etc/passwd")),
+        event(1, state_change=link("a/b", b"/etc/passwd")),
     ],
+    "bad_mode": [changed(mode=0o100666), event(1, state_change=moded("a", 0)), changed(mode=0o40000)],
     "unknown_operation": [changed(operation=5), changed(operation=300), changed(operation=-1)],
     "bad_hash": [
         changed(new_state_hash="0" * 64),

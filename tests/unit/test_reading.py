@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from ingestors.reading import LogMessage, read
 from nervous_system import subjects
-from nervous_system.events import BATCH_LIMIT_EVENTS, encode_batch
+from nervous_system.events import BATCH_LIMIT_EVENTS, MESSAGE_LIMIT_BYTES, encode_batch
 from nervous_system.projects import ProjectName
 from tests.samples import PROJECT, event
 
@@ -65,6 +65,7 @@ def test_a_part_must_have_the_hash_it_names() -> None:
         (encode_batch([event(1).SerializeToString()]), "swarm.x.acme.shop.events", "undecodable"),
         (encode_batch([event(1).SerializeToString()]), "swarm.3.acme.shop.other", "unknown_kind"),
         (encode_batch([b""] * (BATCH_LIMIT_EVENTS + 1)), SUBJECT, "too_many_events"),
+        (encode_batch([bytes(MESSAGE_LIMIT_BYTES)]), SUBJECT, "too_large"),
     ],
 )
 def test_a_message_that_cannot_be_read_is_refused_whole_and_still_counts(data: bytes, subject: str, code: str) -> None:

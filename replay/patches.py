@@ -61,6 +61,33 @@ def apply(patch: str, before: bytes) -> bytes:
     return b"\n".join(result + pieces[position:])
 
 
+def replaced_lines(patch: str) -> Iterator[tuple[slice, slice]]:
+    """Which lines of the content before became which lines of the content after, counted from 0, in order.
+
+    Lines that no pair names stand in both. Raises PatchError where the patch cannot be read.
+    """
+    before = after = 0
+    old, new = slice(0, 0), slice(0, 0)
+    for line in [*patch.encode("utf-8", "surrogatepass").split(b"\n")[:-1], b" "]:
+        kind = line[:1]
+        if kind == b"\\":
+            continue
+        if kind in (b"-", b"+"):
+            before, after = before + (kind == b"-"), after + (kind == b"+")
+            old, new = slice(old.start, before), slice(new.start, after)
+            continue
+        if (old.start, new.start) != (before, after):
+            yield old, new
+        if header := _HEADER.fullmatch(line):
+            # A side without lines names the line before it, others name their first line; counted from 1.
+            before, after = (int(header[at]) - (header[at + 1] != b"0") for at in (1, 3))
+        elif kind == b" ":
+            before, after = before + 1, after + 1
+        else:
+            raise PatchError(f"{line[:40]!r} is no line of a patch.")
+        old, new = slice(before, before), slice(after, after)
+
+
 def _check_place(hunk: _Hunk, pieces: list[bytes], new_start: int) -> None:
     """Raises PatchError where the hunk's old lines are not in the content where it says."""
     end = hunk.old_start + len(hunk.old)

@@ -124,6 +124,18 @@ class History:
                 return
             begin = keys.after(rows[-1][0])
 
+    def path_life(self, resource: str, *, through: Version) -> Iterator[tuple[Version, PathChange]]:
+        """One path's changes with version <= ``through``, newest first."""
+        begin, _ = keys.within(self._keys.path(resource))
+        end = keys.after(self._keys.path(resource) + keys.encode_version(through))
+        while True:
+            rows = self._page(begin, end, reverse=True)
+            for key, value in rows:
+                yield keys.version_at_end(key), PathChange.decode(value)
+            if len(rows) < PAGE_ROWS:
+                return
+            end = rows[-1][0]
+
     def content_sources(self, digests: Sequence[bytes]) -> list[ContentSource | None]:
         """Where contents are to be had, by their SHA-256; None for those never recorded whole or as a diff."""
         wanted = [self._keys.content(digest) for digest in digests]

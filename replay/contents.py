@@ -53,7 +53,7 @@ class Contents:
         for target, diff in reversed(diffs):
             content = _patched(diff, content, target)
             _check(content, target)
-            self._keep(target, content)
+            self.keep(target, content)
         _check(content, content_hash)
         return content
 
@@ -78,7 +78,8 @@ class Contents:
         except DamagedError as error:
             raise ContentError(f"A part of content {content_hash} was never sent, or is damaged.") from error
 
-    def _keep(self, content_hash: str, content: bytes) -> None:
+    def keep(self, content_hash: str, content: bytes) -> None:
+        """Remembers a content that was checked against its hash, as long as there is room."""
         if len(content) > CACHE_LIMIT_BYTES // 4:
             return
         self._cache[content_hash] = content

@@ -23,6 +23,7 @@ COMMANDS = {
     "cat": "infrastructure.cli.trees:cat",
     "diff": "infrastructure.cli.trees:diff",
     "why": "infrastructure.cli.reasons:why",
+    "verify": "infrastructure.cli.verifying:verify",
     "restore": "infrastructure.cli.restoring:restore",
     "sql": "infrastructure.cli.questions:sql",
     "ingest": "infrastructure.cli.ingest:ingest",

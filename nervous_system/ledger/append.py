@@ -126,6 +126,7 @@ class _ProjectWriter:
         stored_incarnation, stored_head = transaction.get_many([self._keys.incarnation, self._keys.head])
         self._incarnation = int.from_bytes(stored_incarnation or b"\x01", "big")
         self._head = None if stored_head is None else Head.decode(stored_head)
+        self._chain = self._head.chain if self._head else records.GENESIS_CHAIN
 
     def write(self, entries: Sequence[_Entry]) -> int:
         """Writes what is new among ``entries``; returns the next free place in the transaction."""
@@ -175,9 +176,9 @@ class _ProjectWriter:
             self._transaction.set_versionstamped_key(
                 keys.committed(self._keys.events, self._incarnation, self._place, tail), piece
             )
-        self._stamped_value(
-            self._keys.id(event.event_id), records.id_suffix(self._incarnation, entry.digest), self._place
-        )
+        self._chain = records.extend_chain(self._chain, entry.landed.data)
+        suffix = records.id_suffix(self._incarnation, entry.digest, self._chain)
+        self._stamped_value(self._keys.id(event.event_id), suffix, self._place)
         at_commit(self._keys.occurred(occurred_us(event)))
         at_commit(self._keys.recorded(entry.message.recorded_us))
         for resource, value in entry.paths:
@@ -205,14 +206,11 @@ class _ProjectWriter:
 
     def _write_head(self, entries: Sequence[_Entry]) -> None:
         head = self._head
-        count, chain = (head.count, head.chain) if head else (0, records.GENESIS_CHAIN)
-        for entry in entries:
-            chain = hashlib.sha256(chain + entry.landed.data).digest()
         first_us = min(occurred_us(entry.landed.event) for entry in entries)
         suffix = records.head_suffix(
             self._incarnation,
-            count + len(entries),
-            chain,
+            len(entries) + (head.count if head else 0),
+            self._chain,
             min(first_us, head.first_occurred_us) if head else first_us,
             entries[-1].message.recorded_us,
         )
@@ -251,7 +249,7 @@ def _prepare(message: LandedMessage, landed: LandedEvent) -> _Entry:
         content_digest=content_digest,
         content_form=ContentForm.BLOB if record.digest else apart,
         blob_chunks=_blob_chunks(whole) if record.digest else [],
-        paths=[] if change is None else _paths(change, occurred_us(event), message.recorded_us),
+        paths=[] if change is None else path_rows(change, occurred_us(event), message.recorded_us),
     )
 
 
@@ -263,7 +261,9 @@ def _carried_digest(change: StateChange | None) -> bytes:
     return bytes.fromhex(change.new_state_hash) if carries else b""
 
 
-def _paths(change: StateChange, moment_us: int, recorded_us: int) -> list[tuple[str, bytes]]:
+def path_rows(change: StateChange, moment_us: int, recorded_us: int) -> list[tuple[str, bytes]]:
+    """What a change writes to the path index: for each resource its row's value."""
+
     def row(operation: int, mode: int, digest: str, previous: str) -> bytes:
         return PathChange(
             operation, mode, moment_us, recorded_us, bytes.fromhex(digest), bytes.fromhex(previous)

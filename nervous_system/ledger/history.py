@@ -76,6 +76,10 @@ class History:
             raise NotFoundError(f"Project {self.name} has no event at version {version}.")
         return next(self._assemble([rows]))
 
+    def has(self, version: Version) -> bool:
+        """Whether there is an event at ``version``."""
+        return self._engine.run(lambda transaction: transaction.get(self._keys.event(version))) is not None
+
     def version_of_event(self, event_id: str) -> Version | None:
         """Where the event called ``event_id`` stands; None where there is none."""
         stored = self._engine.run(lambda transaction: transaction.get(self._keys.id(event_id)))

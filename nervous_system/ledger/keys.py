@@ -61,11 +61,11 @@ class ProjectKeys:
         self.events = tuples.pack(("event",), prefix)
         self.paths = tuples.pack(("path",), prefix)
         self._prefix = prefix
-        self._ids = tuples.pack(("id",), prefix)
+        self.ids = tuples.pack(("id",), prefix)
 
     def id(self, event_id: str) -> bytes:
         """Where the version of an event is found by its id."""
-        return self._ids + tuples.pack((event_id,))
+        return self.ids + tuples.pack((event_id,))
 
     def event(self, version: Version) -> bytes:
         """Where an event's value begins."""

@@ -7,6 +7,7 @@ from nervous_system.errors import NotFoundError
 from nervous_system.landing import Batch, Cursor
 from nervous_system.ledger import keys
 from nervous_system.ledger.append import Landed, Landing, Place, read_cursor
+from nervous_system.ledger.audit import Audit
 from nervous_system.ledger.engines import open_engine
 from nervous_system.ledger.history import History
 from nervous_system.ledger.keys import ProjectKeys
@@ -84,6 +85,11 @@ class Ledger:
             known = ", ".join(f"{project.tenant}/{name}" for name in names[:10]) or "none yet"
             raise NotFoundError(f"There is no project {project} in the ledger. Projects of the tenant: {known}.")
         return History(self._engine, project, self._place(project))
+
+    def audit(self, project: ProjectName) -> Audit:
+        """What verification reads of a project besides its history; raises NotFoundError where there is none."""
+        self.history(project)
+        return Audit(self._engine, self._place(project))
 
     def _path(self, project: ProjectName) -> tuple[str, str, str]:
         return (self._root, project.tenant, project.project)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import struct
 import zlib
 from dataclasses import dataclass
@@ -21,7 +22,7 @@ _EVENT = struct.Struct(">BqI")
 _PLAIN, _LIFTED = 0, 1
 _PATH = struct.Struct(">BIqq32s32s")
 _HEAD = struct.Struct(">BQ32sqq")
-_ID = struct.Struct(">32s")
+_ID = struct.Struct(">32s32s")
 _CURSOR = struct.Struct(">Qq")
 _RAW, _DEFLATED = 0, 1
 
@@ -65,20 +66,26 @@ def head_suffix(incarnation: int, count: int, chain: bytes, first_occurred_us: i
 
 @dataclass(frozen=True, slots=True)
 class IdRecord:
-    """Where an event id was landed, and the SHA-256 of its bytes."""
+    """Where an event id was landed, the SHA-256 of its bytes, and the project's chain once it was added."""
 
     version: Version
     digest: bytes
+    chain: bytes
 
     @classmethod
     def decode(cls, data: bytes) -> IdRecord:
         """Reads a value completed at commit."""
-        return cls(Version(data[STAMP_BYTES], data[:STAMP_BYTES]), data[STAMP_BYTES + 1 :])
+        return cls(Version(data[STAMP_BYTES], data[:STAMP_BYTES]), *_ID.unpack(data[STAMP_BYTES + 1 :]))
 
 
-def id_suffix(incarnation: int, digest: bytes) -> bytes:
+def id_suffix(incarnation: int, digest: bytes, chain: bytes) -> bytes:
     """What follows the versionstamp in the value of ``("id", event_id)``."""
-    return bytes((incarnation,)) + _ID.pack(digest)
+    return bytes((incarnation,)) + _ID.pack(digest, chain)
+
+
+def extend_chain(chain: bytes, event: bytes) -> bytes:
+    """The chain over all event bytes once ``event`` is added."""
+    return hashlib.sha256(chain + event).digest()
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,7 +37,9 @@ def test_what_the_commit_completes_reads_back(  # noqa: PLR0917 - hypothesis giv
     version = Version(incarnation, stamp)
     suffix = records.head_suffix(incarnation, count, digest, first_us, last_us)
     assert Head.decode(stamp + suffix) == Head(version, count, digest, first_us, last_us)
-    assert IdRecord.decode(stamp + records.id_suffix(incarnation, digest)) == IdRecord(version, digest)
+    assert IdRecord.decode(stamp + records.id_suffix(incarnation, digest, digest[::-1])) == IdRecord(
+        version, digest, digest[::-1]
+    )
     assert ContentSource.decode(stamp + records.content_suffix(form, incarnation)) == ContentSource(form, version)
 
 

@@ -100,6 +100,11 @@ class Recorder:
         """Returns once every event recorded so far is on disk in the log."""
         self._publisher.flush()
 
+    @property
+    def last_sequence(self) -> int:
+        """Stream sequence of the last message that was acknowledged; 0 before the first."""
+        return self._publisher.last_sequence
+
     def close(self) -> None:
         """Disconnects; what was not flushed is given up."""
         self._publisher.close()

@@ -86,7 +86,7 @@ def explain(history: History, resource: str, moment: Moment) -> Explanation:
 def reason(history: History, version: Version) -> Reason:
     """The event at ``version`` and the decision it followed: by causation, else the agent's last one in its session."""
     event = decode(history.event(version).data)
-    return Reason(version, event, _cause(history, event) or _nearest_decision(history, version, event))
+    return Reason(version, event, cause(history, event.causation_id) or _nearest_decision(history, version, event))
 
 
 def _life(history: History, resource: str, moment: Moment) -> Iterator[tuple[Version, StateChange]]:
@@ -139,16 +139,16 @@ def _lines(content: bytes) -> list[str]:
     return [] if text is None else split_lines(text)
 
 
-def _cause(history: History, event: SwarmEvent) -> SwarmEvent | None:
+def cause(history: History, causation_id: str) -> SwarmEvent | None:
+    """The decision that an event followed, from event to event by their causes; None where they lead to none."""
     for _ in range(CAUSE_REACH_EVENTS):
-        if not event.causation_id:
-            return None
-        version = history.version_of_event(event.causation_id)
+        version = history.version_of_event(causation_id) if causation_id else None
         if version is None:
             return None
         event = decode(history.event(version).data)
         if event.WhichOneof("payload") == "decision":
             return event
+        causation_id = event.causation_id
     return None
 
 

@@ -33,7 +33,7 @@ _VERSION = re.compile(r"\d{1,5}-[0-9a-f]{20}-[0-9a-f]{4}")
 @click.option("-n", "--limit", type=click.IntRange(1), default=30, show_default=True, help="How many events.")
 @click.option("--oldest-first", is_flag=True, help="From the beginning instead of from the end.")
 @click.option("--type", "types", multiple=True, metavar="TYPE", help="Only this type, such as DECISION; repeatable.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
+@click.option("--json", "json_lines", is_flag=True, help="One JSON object a line.")
 def log(
     *,
     project: ProjectName,
@@ -42,7 +42,7 @@ def log(
     limit: int,
     oldest_first: bool,
     types: tuple[str, ...],
-    as_json: bool,
+    json_lines: bool,
 ) -> None:
     """List what happened in PROJECT, newest first."""
     with opened_ledger() as ledger:
@@ -56,9 +56,9 @@ def log(
             and (not wanted or event_type(event) in wanted)
         )
         rows = list(itertools.islice(found, limit))
-    if as_json:
+    if json_lines:
         for stored, event in rows:
-            click.echo(json.dumps(_as_json(stored, event), ensure_ascii=False))
+            click.echo(json.dumps(as_json(stored, event), ensure_ascii=False))
     else:
         _print(rows)
 
@@ -66,14 +66,14 @@ def log(
 @click.command()
 @click.argument("event")
 @click.option("--project", type=PROJECT, help="Where to look; every project where not given.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def show(event: str, project: ProjectName | None, as_json: bool) -> None:
+@click.option("--json", "json_lines", is_flag=True, help="Print JSON.")
+def show(event: str, project: ProjectName | None, json_lines: bool) -> None:
     """Show one EVENT whole, by its id or version."""
     with opened_ledger() as ledger:
         stored = _find(ledger, event.strip(), project)
     decoded = decode(stored.data)
-    if as_json:
-        click.echo(json.dumps(_as_json(stored, decoded), ensure_ascii=False, indent=2))
+    if json_lines:
+        click.echo(json.dumps(as_json(stored, decoded), ensure_ascii=False, indent=2))
     else:
         _print_whole(stored, decoded)
 
@@ -117,7 +117,8 @@ def _version(history: History, text: str) -> Version | None:
         return None
 
 
-def _as_json(stored: StoredEvent, event: SwarmEvent) -> dict[str, Any]:
+def as_json(stored: StoredEvent, event: SwarmEvent) -> dict[str, Any]:
+    """An event as JSON has it: the contract's names, and where and when it was recorded."""
     return {
         "version": str(stored.version),
         "recorded_at": utc(stored.recorded_us).isoformat(),

@@ -18,6 +18,7 @@ COMMANDS = {
     "down": "infrastructure.cli.stack:down",
     "import": "infrastructure.cli.imports:import_",
     "log": "infrastructure.cli.history:log",
+    "timeline": "infrastructure.cli.timelines:timeline",
     "show": "infrastructure.cli.history:show",
     "ls": "infrastructure.cli.trees:ls",
     "cat": "infrastructure.cli.trees:cat",

@@ -14,7 +14,7 @@ from nervous_system.errors import NotFoundError
 from nervous_system.ledger import keys, records
 from nervous_system.ledger.append import Place
 from nervous_system.ledger.records import ContentSource, EventRecord, Head, IdRecord, PathChange
-from nervous_system.ledger.transaction import Engine, KeyValue, Transaction
+from nervous_system.ledger.transaction import Engine, KeyValue, Transaction, Watch
 from nervous_system.ledger.versions import Version
 from nervous_system.projects import ProjectName
 
@@ -47,6 +47,24 @@ class History:
         if stored is None:
             raise NotFoundError(f"Project {self.name} has no events yet.")
         return Head.decode(stored)
+
+    def wait_past(self, version: Version, timeout_s: float) -> bool:
+        """Whether there are events behind ``version``, waiting up to ``timeout_s`` seconds for the first of them."""
+
+        def ask(transaction: Transaction) -> Watch | None:
+            stored = transaction.get(self._keys.head)
+            if stored is not None and Head.decode(stored).version > version:
+                return None
+            # Set in the transaction that looked, so that no event can come between the look and the wait.
+            return transaction.watch(self._keys.head)
+
+        watch = self._engine.run(ask)
+        if watch is None:
+            return True
+        try:
+            return watch.wait(timeout_s)
+        finally:
+            watch.cancel()
 
     def events(
         self, *, after: Version | None = None, through: Version | None = None, reverse: bool = False

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 from collections.abc import Iterator
+from threading import Thread
 
 import pytest
 
@@ -258,3 +259,15 @@ def test_path_changes_come_by_path_and_then_in_order(hub: Hub, monkeypatch: pyte
         BEGAN_US + 4_000_000,
     )
     assert hub.history(PROJECT).head().count == 2 * len(changes)
+
+
+def test_waiting_ends_with_the_next_event(hub: Hub) -> None:
+    hub.put(event(1))
+    head = hub.history().head().version
+    assert not hub.history().wait_past(head, 0.05)
+    landing = Thread(target=lambda: hub.put(event(2)))
+    landing.start()
+    assert hub.history().wait_past(head, 30)
+    landing.join()
+    # What landed before the question was asked is there at once.
+    assert hub.history().wait_past(head, 30)

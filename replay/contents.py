@@ -34,9 +34,12 @@ class Contents:
         self._history = history
         self._cache: OrderedDict[str, bytes] = OrderedDict()
         self._cached_bytes = 0
+        self._made: dict[str, bytes] = {}
 
     def __call__(self, content_hash: str) -> bytes:
         """The bytes whose SHA-256, in hex, is ``content_hash``; checked."""
+        if content_hash in self._made:
+            return self._made[content_hash]
         diffs: list[tuple[str, str]] = []
         wanted = content_hash
         passed = set()
@@ -77,6 +80,12 @@ class Contents:
             return b"".join(self._history.blobs(list(change.blob_parts)))
         except DamagedError as error:
             raise ContentError(f"A part of content {content_hash} was never sent, or is damaged.") from error
+
+    def add(self, content: bytes) -> str:
+        """Takes in a content that was never recorded, such as a merge's; returns its SHA-256, hex."""
+        content_hash = hashlib.sha256(content).hexdigest()
+        self._made[content_hash] = content
+        return content_hash
 
     def keep(self, content_hash: str, content: bytes) -> None:
         """Remembers a content that was checked against its hash, as long as there is room."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from nervous_system.errors import EnchantedError
@@ -12,6 +12,9 @@ from replay.moments import Moment
 from replay.tree import Entry, Tree
 
 Life = tuple[str, Version, PathChange]
+
+NOTHING = ""
+"""The hash that stands for no content: the path is deleted."""
 
 
 class ConflictError(EnchantedError):
@@ -36,6 +39,29 @@ class Conflict:
 
 
 @dataclass(frozen=True, slots=True)
+class Meeting:
+    """Two contents of one path that go back to a third.
+
+    Args:
+        resource: the path.
+        base: the hash that the change was made to.
+        ours: the hash that stands there; NOTHING where the path was deleted.
+        theirs: the hash that the change leaves; NOTHING where it deletes the path.
+        mode: of the change; of what stands there, where the change deletes.
+    """
+
+    resource: str
+    base: str
+    ours: str
+    theirs: str
+    mode: int
+
+
+Merge = Callable[[Meeting], str | None]
+"""Gives the hash of what shall stand there (NOTHING: nothing); None where that is for a person to say."""
+
+
+@dataclass(frozen=True, slots=True)
 class State:
     """A project at a moment: its tree, and the changes that did not fit."""
 
@@ -43,12 +69,13 @@ class State:
     conflicts: list[Conflict]
 
 
-def fold(changes: Iterable[Life], moment: Moment) -> State:
+def fold(changes: Iterable[Life], moment: Moment, merge: Merge = lambda _: None) -> State:
     """The state at ``moment``.
 
     Args:
         changes: every path's life, by path and, within a path, in commit order, up to the moment's version at least.
         moment: which of them count.
+        merge: asked where a change was made to another content than the one that stands there.
     """
     tree: dict[str, Entry] = {}
     conflicts: list[Conflict] = []
@@ -56,24 +83,30 @@ def fold(changes: Iterable[Life], moment: Moment) -> State:
         if version > moment.through or not moment.takes(change.occurred_us, change.recorded_us):
             continue
         standing = tree.get(resource)
-        found = standing.content_hash if standing else ""
+        found = standing.content_hash if standing else NOTHING
+        mode, left = change.mode or (standing.mode if standing else 0), change.digest.hex()
         if change.previous and change.previous.hex() != found:
-            conflicts.append(Conflict(resource, version, change.previous.hex(), found))
-        if change.digest:
-            tree[resource] = Entry(change.mode, change.digest.hex())
+            merged = merge(Meeting(resource, change.previous.hex(), found, left, mode))
+            if merged is None:
+                conflicts.append(Conflict(resource, version, change.previous.hex(), found))
+            else:
+                left = merged
+        if left:
+            tree[resource] = Entry(mode, left)
         else:
             tree.pop(resource, None)
     return State(tree, conflicts)
 
 
-def restorable(changes: Iterable[Life], moment: Moment) -> Tree:
+def restorable(changes: Iterable[Life], moment: Moment, merge: Merge = lambda _: None) -> Tree:
     """The tree at ``moment``; raises ConflictError where changes do not fit together."""
-    state = fold(changes, moment)
+    state = fold(changes, moment, merge)
     if state.conflicts:
         first = min(state.conflicts, key=lambda conflict: conflict.version)
         raise ConflictError(
             f"By this moment {len(state.conflicts)} change(s) were made to another content than the one that was "
             f"there. The first: {first.resource!r} at version {first.version} starts from {first.claimed[:12]}, but "
-            f"{first.found[:12] or 'nothing'} was there. Restore an earlier moment: before:{first.version}."
+            f"{first.found[:12] or 'nothing'} was there. Say what shall stand with restore --on-conflict "
+            f"ours|theirs|mark, or take an earlier moment: before:{first.version}."
         )
     return state.tree

@@ -23,6 +23,7 @@ from nervous_system.ledger.versions import Version
 from nervous_system.projects import ProjectName
 from replay import moments
 
+TYPES = [field.name.upper() for field in SwarmEvent.DESCRIPTOR.oneofs_by_name["payload"].fields]
 _VERSION = re.compile(r"\d{1,5}-[0-9a-f]{20}-[0-9a-f]{4}")
 
 
@@ -32,7 +33,14 @@ _VERSION = re.compile(r"\d{1,5}-[0-9a-f]{20}-[0-9a-f]{4}")
 @click.option("--known-at", metavar="TIME", help="Only what the log had by then.")
 @click.option("-n", "--limit", type=click.IntRange(1), default=30, show_default=True, help="How many events.")
 @click.option("--oldest-first", is_flag=True, help="From the beginning instead of from the end.")
-@click.option("--type", "types", multiple=True, metavar="TYPE", help="Only this type, such as DECISION; repeatable.")
+@click.option(
+    "--type",
+    "types",
+    multiple=True,
+    metavar="TYPE",
+    type=click.Choice(TYPES, case_sensitive=False),
+    help="Only this type, such as DECISION; repeatable.",
+)
 @click.option("--json", "json_lines", is_flag=True, help="One JSON object a line.")
 def log(
     *,
@@ -48,12 +56,11 @@ def log(
     with opened_ledger() as ledger:
         history = ledger.history(project)
         moment = moments.resolve(history, moment_text, known_at=known_at)
-        wanted = {name.upper() for name in types}
         found = (
             (stored, event)
             for stored in history.events(through=moment.through, reverse=not oldest_first)
             if moment.takes(occurred_us(event := decode(stored.data)), stored.recorded_us)
-            and (not wanted or event_type(event) in wanted)
+            and (not types or event_type(event) in types)
         )
         rows = list(itertools.islice(found, limit))
     if json_lines:
@@ -128,6 +135,11 @@ def as_json(stored: StoredEvent, event: SwarmEvent) -> dict[str, Any]:
 
 
 HEADINGS = ("OCCURRED (UTC)", "TYPE", "AGENT", "WHAT", "EVENT")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+_CONTROL_IN_TEXT = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+# What a column needs to be of use, in characters; a terminal too narrow for a table gets two lines an event.
+LEAST_WIDTHS = (19, 12, 12, 24, 36)
+TABLE_LEAST_WIDTH = sum(LEAST_WIDTHS) + 2 * len(LEAST_WIDTHS)
 
 
 def _print(rows: list[tuple[StoredEvent, SwarmEvent]]) -> None:
@@ -135,8 +147,8 @@ def _print(rows: list[tuple[StoredEvent, SwarmEvent]]) -> None:
         (
             utc(occurred_us(event)).strftime("%Y-%m-%d %H:%M:%S"),
             event_type(event),
-            event.agent_id,
-            summary(event),
+            printable(event.agent_id, line=True),
+            printable(summary(event), line=True),
             event.event_id,
         )
         for _, event in rows
@@ -145,13 +157,21 @@ def _print(rows: list[tuple[StoredEvent, SwarmEvent]]) -> None:
     if not console.is_terminal:
         # For other programs: one line an event, nothing cut off.
         for row in (HEADINGS, *cells):
-            click.echo("\t".join(cell.replace("\t", " ") for cell in row))
+            click.echo("\t".join(row))
+        return
+    if console.width < TABLE_LEAST_WIDTH:
+        for occurred, kind, agent, what, event_id in cells:
+            console.print(Text.assemble((event_id, "dim"), "  ", occurred, "  ", kind), soft_wrap=True)
+            console.print(Text.assemble("    ", (agent, "cyan"), "  ", what), soft_wrap=True)
         return
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for heading in HEADINGS:
-        table.add_column(heading, no_wrap=True, overflow="fold" if heading == "EVENT" else "ellipsis")
+    for heading, least in zip(HEADINGS, LEAST_WIDTHS, strict=True):
+        # Only agent and what may be cut; each on its one line.
+        whole = heading not in ("AGENT", "WHAT")
+        table.add_column(heading, no_wrap=whole, min_width=least if whole else None)
     for occurred, kind, agent, what, event_id in cells:
-        table.add_row(occurred, kind, Text(agent, style="cyan"), Text(what), Text(event_id, style="dim"))
+        cut = [Text(text, style, no_wrap=True, overflow="ellipsis") for text, style in ((agent, "cyan"), (what, ""))]
+        table.add_row(occurred, kind, *cut, Text(event_id, style="dim"))
     console.print(table)
 
 
@@ -172,12 +192,22 @@ def _print_whole(stored: StoredEvent, event: SwarmEvent) -> None:
     }
     for name, value in facts.items():
         if value:
-            click.echo(f"{name + ':':<11}{value}")
+            click.echo(f"{name + ':':<11}{printable(value, line=True)}")
     payload = event.WhichOneof("payload")
     assert payload is not None
     for name, value in MessageToDict(getattr(event, payload), preserving_proto_field_name=True).items():
-        text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+        text = printable(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))
         click.echo(f"\n{name}:\n{text}" if "\n" in text else f"{name + ':':<24}{text}")
+
+
+def printable(text: str, *, line: bool = False) -> str:
+    """What an agent wrote, with control characters shown as escapes: none acts on a terminal.
+
+    Args:
+        text: from an event.
+        line: whether line feeds and tabs, which a longer text keeps, are escaped too.
+    """
+    return (_CONTROL if line else _CONTROL_IN_TEXT).sub(lambda match: repr(match[0])[1:-1], text)
 
 
 def _first_line(text: str) -> str:

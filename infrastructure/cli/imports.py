@@ -89,7 +89,7 @@ def git(
                 wait_until_landed(settings, LANDED_IN, publisher.last_sequence, landing)
     except KeyboardInterrupt:
         sent = reached[-1].commits if reached[-1].stage == "importing" else 0
-        click.echo(f"Stopped: {_count(sent, 'commit')} were sent; run the same command again to finish.", err=True)
+        click.echo(f"Stopped after {_count(sent, 'commit')}; run the same command again to finish.", err=True)
         click.get_current_context().exit(STOPPED_EXIT_CODE)
     finally:
         publisher.close()

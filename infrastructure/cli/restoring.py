@@ -13,9 +13,9 @@ from infrastructure.cli.options import PROJECT, opened_ledger
 from nervous_system.projects import ProjectName
 from replay import moments
 from replay.contents import Contents
+from replay.merging import Policy, tree_at
 from replay.plan import Plan, plan_restore
 from replay.restore import act
-from replay.state import restorable
 
 
 @click.command()
@@ -23,10 +23,24 @@ from replay.state import restorable
 @click.argument("folder", type=click.Path(path_type=Path))
 @click.option("--at", "moment_text", default="now", metavar="MOMENT", help=f"The moment: {moments.HELP}.")
 @click.option("--known-at", metavar="TIME", help="Only what the log had by then: asked twice, the same bytes.")
+@click.option(
+    "--on-conflict",
+    type=click.Choice([policy.value for policy in Policy]),
+    default=Policy.FAIL.value,
+    show_default=True,
+    help="Where two changes of one file cannot be merged: refuse, keep the first, take the second, or show both.",
+)
 @click.option("--dry-run", is_flag=True, help="Show the plan and stop.")
 @click.option("--json", "as_json", is_flag=True, help="Print the plan as JSON.")
 def restore(
-    *, project: ProjectName, folder: Path, moment_text: str, known_at: str | None, dry_run: bool, as_json: bool
+    *,
+    project: ProjectName,
+    folder: Path,
+    moment_text: str,
+    known_at: str | None,
+    on_conflict: str,
+    dry_run: bool,
+    as_json: bool,
 ) -> None:
     """Put PROJECT back as it stood at a moment, into FOLDER, which must be new or empty.
 
@@ -36,7 +50,7 @@ def restore(
         history = ledger.history(project)
         moment = moments.resolve(history, moment_text, known_at=known_at)
         contents = Contents(history)
-        plan = plan_restore(restorable(history.path_changes(through=moment.through), moment), folder, contents)
+        plan = plan_restore(tree_at(history, moment, contents, Policy(on_conflict)), folder, contents)
         if as_json:
             click.echo(json.dumps({"project": str(project), "moment": moment.meaning, **plan.as_json()}, indent=2))
         elif dry_run:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import shutil
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from infrastructure.local.status import ComponentStatus, StackStatus
 
 NOT_RUNNING_EXIT_CODE = 3
+TABLE_LEAST_WIDTH = 80
 COLUMNS = ("component", "address", "health", "pid", "restarts", "lag")
 
 port = click.IntRange(1, 65535)
@@ -117,7 +119,7 @@ def _warn_of_overrides(home: Path) -> None:
 
 def _show(found: StackStatus) -> None:
     rows = [_row(entry) for entry in found.components]
-    if sys.stdout.isatty():
+    if sys.stdout.isatty() and shutil.get_terminal_size().columns >= TABLE_LEAST_WIDTH:
         _show_table(rows)
         return
     widths = [max(len(row[index]) for row in [COLUMNS, *rows]) for index in range(len(COLUMNS))]
@@ -130,7 +132,10 @@ def _show_table(rows: list[tuple[str, ...]]) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(*COLUMNS)
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for heading in COLUMNS:
+        # An address is there to be copied, so it is health, which is words, that gives way on a narrow terminal.
+        table.add_column(heading, no_wrap=heading != "health", overflow="fold")
     for row in rows:
         table.add_row(*(Text(cell) for cell in row), style=None if row[2] == "running" else "yellow")
     Console().print(table)

@@ -18,7 +18,7 @@ from nervous_system.projects import ProjectName
 from replay import moments
 from replay.contents import Contents
 from replay.difference import Difference, counts, differences, unified
-from replay.state import restorable
+from replay.merging import tree_at
 from replay.tree import Tree
 
 _COLOURS = {"+": "green", "-": "red", "@": "cyan"}
@@ -32,7 +32,7 @@ at_option = click.option("--at", "moment_text", default="now", metavar="MOMENT",
 def ls(*, project: ProjectName, moment_text: str, as_json: bool) -> None:
     """List the files of PROJECT as of a moment: mode, content hash, path."""
     with _history(project) as history:
-        tree = _tree(history, moment_text)
+        tree = _tree(history, moment_text, Contents(history))
     rows = [{"mode": f"{entry.mode:06o}", "hash": entry.content_hash, "path": path} for path, entry in tree.items()]
     rows.sort(key=lambda row: row["path"])
     if as_json:
@@ -49,10 +49,11 @@ def cat(*, project: ProjectName, path: str, moment_text: str) -> None:
     """Print the content of PATH in PROJECT as of a moment, byte for byte."""
     with _history(project) as history:
         moment = moments.resolve(history, moment_text)
-        entry = restorable(history.path_changes(through=moment.through), moment).get(path)
+        contents = Contents(history)
+        entry = tree_at(history, moment, contents).get(path)
         if entry is None:
             raise NotFoundError(f"There is no {path!r} in {project} as of {moment.meaning}: see `enchanted ls`.")
-        sys.stdout.buffer.write(Contents(history)(entry.content_hash))
+        sys.stdout.buffer.write(contents(entry.content_hash))
         sys.stdout.buffer.flush()
 
 
@@ -65,8 +66,8 @@ def cat(*, project: ProjectName, path: str, moment_text: str) -> None:
 def diff(*, project: ProjectName, before: str, after: str, stat: bool, as_json: bool) -> None:
     """Show what changed in PROJECT between two moments, BEFORE and AFTER (default: now)."""
     with _history(project) as history:
-        found = differences(_tree(history, before), _tree(history, after))
         contents = Contents(history)
+        found = differences(_tree(history, before, contents), _tree(history, after, contents))
         if as_json:
             click.echo(json.dumps([_facts(each, contents) for each in found], ensure_ascii=False, indent=2))
         elif stat:
@@ -81,9 +82,8 @@ def _history(project: ProjectName) -> Iterator[History]:
         yield ledger.history(project)
 
 
-def _tree(history: History, moment_text: str) -> Tree:
-    moment = moments.resolve(history, moment_text)
-    return restorable(history.path_changes(through=moment.through), moment)
+def _tree(history: History, moment_text: str, contents: Contents) -> Tree:
+    return tree_at(history, moments.resolve(history, moment_text), contents)
 
 
 def _facts(difference: Difference, contents: Contents) -> dict[str, str | int]:

@@ -25,7 +25,7 @@ bench: $(SETUP)
 	$(BIN)/python -m tests.benchmarks
 
 chaos: $(SETUP)
-	$(BIN)/python -m pytest tests/chaos -o norecursedirs= -o timeout=1800
+	$(BIN)/python -m pytest tests/chaos -o norecursedirs=".*" -o timeout=1800
 
 proto: $(SETUP)
 	$(BIN)/python -m nervous_system.generate

@@ -46,7 +46,9 @@ def test_kills_lose_double_invent_and_misplace_nothing(tmp_path: Path, capsys: p
             held = {name: settled(name, pipeline.settings, told) for name in STORES}
             report(pipeline, told, held)
         verdicts = {(name, project): judge(told[project], held[name][project]) for name in STORES for project in told}
-    assert {place: verdict for place, verdict in verdicts.items() if not verdict.good} == {}
+        bad = [f"{project} in {name}: {verdict}" for (name, project), verdict in verdicts.items() if not verdict.good]
+        print("  lost, doubled, invented or misplaced:", "; ".join(bad) or "none")
+    assert bad == [], f"CHAOS_SEED={seed}"
     assert all(set(held[name]) == set(told) for name in STORES)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from tests.chaos.journal import Told
 
@@ -38,5 +39,5 @@ def judge(told: Told, held: Sequence[str]) -> Verdict:
         lost=sum(name not in counts for name in told.acknowledged),
         doubled=sum(count - 1 for count in counts.values()),
         invented=sum(name not in sent for name in counts),
-        misplaced=sum(later < earlier for earlier, later in zip(order, order[1:], strict=False)),
+        misplaced=sum(later < earlier for earlier, later in pairwise(order)),
     )

@@ -13,7 +13,7 @@ from clickhouse_connect.driver.exceptions import ClickHouseError
 from ingestors import rows, schema
 from ingestors.sink import Limits
 from nervous_system.bus import StreamIdentity
-from nervous_system.errors import AccessError, EnchantedError, UnavailableError
+from nervous_system.errors import AccessError, EnchantedError, SettingsError, UnavailableError
 from nervous_system.landing import Batch, Cursor, Refusal
 from nervous_system.settings import Settings
 
@@ -86,6 +86,9 @@ def connect(settings: Settings) -> Client:
         UnavailableError: no ClickHouse answers.
     """
     url = settings.require("clickhouse_url")
+    if not url.startswith(("http://", "https://")):
+        # The client would take anything else for a database on this machine, and send the password there.
+        raise SettingsError(f"ENCHANTED_CLICKHOUSE_URL={url} is not an address: write http://host:8123, or https://….")
     try:
         return clickhouse_connect.get_client(
             dsn=url,

@@ -6,11 +6,18 @@ from nats.js import JetStreamContext
 
 from nervous_system import bus, subjects
 from nervous_system.bus import StreamIdentity
+from nervous_system.events import MESSAGE_LIMIT_BYTES
 from nervous_system.landing import Refusal
+
+# A reason may quote what an agent wrote, at any length; reason and bytes together must be a message that the log takes.
+REASON_LIMIT_CHARACTERS = 500
 
 
 async def bury(context: JetStreamContext, sink: str, partition: int, stream: StreamIdentity, refusal: Refusal) -> None:
     """Publishes a refusal durably, once: every sink refuses the same, and the message id says so.
+
+    Bytes above MESSAGE_LIMIT_BYTES are cut off; the header Enchanted-Size-Bytes says how many there were, and the
+    log has them all at the sequence named.
 
     Raises:
         UnavailableError: the dead-letter stream does not acknowledge.
@@ -19,9 +26,12 @@ async def bury(context: JetStreamContext, sink: str, partition: int, stream: Str
     headers = {
         "Enchanted-Reason-Code": refusal.code,
         # A header is one line.
-        "Enchanted-Reason": " ".join(refusal.reason.split()),
+        "Enchanted-Reason": " ".join(refusal.reason[:REASON_LIMIT_CHARACTERS].split()),
+        "Enchanted-Size-Bytes": str(len(refusal.data)),
         "Enchanted-Stream": str(stream),
         "Enchanted-Sequence": str(refusal.sequence),
         "Enchanted-Index": str(refusal.index),
     }
-    await bus.publish(context, subjects.dead_letter(sink, partition), refusal.data, message_id, headers)
+    await bus.publish(
+        context, subjects.dead_letter(sink, partition), refusal.data[:MESSAGE_LIMIT_BYTES], message_id, headers
+    )

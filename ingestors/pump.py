@@ -18,23 +18,21 @@ from datetime import UTC, datetime, timedelta
 import nats.errors
 from nats.aio.msg import Msg
 from nats.js import JetStreamContext, api
-from nats.js.client import JetStreamContext as _Context
-from nats.js.errors import APIError, FetchTimeoutError, NotFoundError
+from nats.js.errors import APIError, NotFoundError
 
 from ingestors.deadletters import bury
+from ingestors.pulling import Pull
 from ingestors.reading import LogMessage, read
 from ingestors.retries import Backoff
 from ingestors.sink import Sink
-from nervous_system import subjects
+from nervous_system import bus, subjects
 from nervous_system.bus import StreamIdentity
 from nervous_system.errors import EnchantedError
 from nervous_system.landing import Batch, Cursor, LandedMessage, Refusal
 
 logger = logging.getLogger(__name__)
 
-FETCH_MESSAGES = 64
 FETCH_WAIT_S = 5.0
-HEARTBEAT_S = 1.0
 MARK_TIMEOUT_S = 5.0
 
 # A worker that comes back makes its consumer anew, so redelivery by time is never waited for; it would only bring back
@@ -46,7 +44,11 @@ _MICROSECOND = timedelta(microseconds=1)
 
 
 class DeliveryGapError(EnchantedError):
-    """Messages went to another worker of the same consumer: this one starts again from the sink's cursor."""
+    """Messages went to another worker, or come a second time: this one starts again from the sink's cursor."""
+
+
+class LogFellBackError(EnchantedError):
+    """The log ends before what was landed: it lost its end, and would give the same numbers to other messages."""
 
 
 @dataclass(slots=True)
@@ -56,6 +58,10 @@ class Progress:
     failures: int = 0
     trouble: str = ""
     landed_events: int = 0
+
+    def settle(self) -> None:
+        """The trouble is over."""
+        self.failures, self.trouble = 0, ""
 
 
 @dataclass(slots=True)
@@ -117,26 +123,32 @@ class PartitionWorker:
                 await self._pause(wait_s)
 
     async def _session(self) -> None:
+        # Asked each time: a stream that was made anew counts from 1 again, so the sink's cursor must be of this one.
+        self._stream = bus.identity(await self._context.stream_info(self._stream.name))
         cursor = await asyncio.to_thread(self._sink.cursor, self._stream, self._partition)
-        subscription = await self._subscribe(cursor)
+        pull = await self._pull(cursor)
         delivered = 0
         try:
             gathering = _Gathering(cursor.sequence, cursor.recorded_us)
             while True:
-                for message in await self._fetch(subscription, self._patience_s(gathering)):
-                    if message.metadata.sequence.consumer != delivered + 1:
-                        raise DeliveryGapError(f"another worker reads consumer {self._consumer}")
+                for message in await self._fetch(pull, self._patience_s(gathering)):
+                    if message.metadata.sequence.consumer != delivered + 1 or message.metadata.num_delivered != 1:
+                        raise DeliveryGapError(f"another worker reads consumer {self._consumer}, or it was cut off")
                     delivered += 1
                     self._gather(gathering, message)
-                if not gathering.empty and (self._full(gathering) or self._stopping.is_set()):
+                if gathering.empty:
+                    # A whole wait in which the server answered and nothing came: all is well again.
+                    self.progress.settle()
+                elif self._full(gathering) or self._stopping.is_set():
                     gathering = await self._land(gathering)
                 if self._stopping.is_set():
                     return
         finally:
             with contextlib.suppress(nats.errors.Error):
-                await subscription.unsubscribe()
+                await pull.close()
 
-    async def _subscribe(self, cursor: Cursor) -> _Context.PullSubscription:
+    async def _pull(self, cursor: Cursor) -> Pull:
+        """Makes the consumer anew behind ``cursor`` and begins to read it."""
         with contextlib.suppress(NotFoundError):
             await self._context.delete_consumer(self._stream.name, self._consumer)
         await self._context.add_consumer(
@@ -152,28 +164,31 @@ class PartitionWorker:
                 max_deliver=-1,
             ),
         )
-        return await self._context.pull_subscribe_bind(self._consumer, self._stream.name)
+        await self._check_stream(cursor)
+        return await Pull.open(self._context._nc, self._stream.name, self._consumer)
 
-    async def _fetch(self, subscription: _Context.PullSubscription, patience_s: float) -> list[Msg]:
+    async def _check_stream(self, cursor: Cursor) -> None:
+        """Raises where the consumer, just made, does not read the stream that ``cursor`` counts in."""
+        info = await self._context.stream_info(self._stream.name)
+        if bus.identity(info) != self._stream:
+            raise DeliveryGapError(f"stream {self._stream.name} was made anew meanwhile")
+        if info.state.last_seq < cursor.sequence:
+            raise LogFellBackError(
+                f"The log ends at {info.state.last_seq}, but {self._sink.name} has landed up to {cursor.sequence}: the "
+                f"log lost its end. Nothing is landed until it is made anew: delete stream {self._stream.name}, and "
+                "let its producers send again what is not in the ledger."
+            )
+
+    async def _fetch(self, pull: Pull, patience_s: float) -> list[Msg]:
         """The next messages; none where none came in time. A stop does not wait for them."""
-        # The server takes no heartbeat longer than half the wait; in a short wait none is needed.
-        heartbeat_s = HEARTBEAT_S if patience_s >= 2 * HEARTBEAT_S else None
-        fetching = asyncio.ensure_future(subscription.fetch(FETCH_MESSAGES, timeout=patience_s, heartbeat=heartbeat_s))
+        fetching = asyncio.ensure_future(pull.fetch(patience_s))
         stop = asyncio.ensure_future(self._stopping.wait())
         try:
             await asyncio.wait({fetching, stop}, return_when=asyncio.FIRST_COMPLETED)
             return fetching.result() if fetching.done() else []
-        except FetchTimeoutError:
-            return []
-        except TimeoutError:
-            if heartbeat_s is None:
-                return []
-            # Not even a heartbeat came: the server has forgotten the request.
-            raise
         finally:
             fetching.cancel()
             stop.cancel()
-            # Waited for, because nats-py answers a cancelled fetch with an error that asyncio would complain of.
             await asyncio.gather(fetching, stop, return_exceptions=True)
 
     def _patience_s(self, gathering: _Gathering) -> float:
@@ -210,7 +225,7 @@ class PartitionWorker:
         for share in batch.split(self._sink.limits.max_bytes, self._sink.limits.max_events):
             await self._bury(await asyncio.to_thread(self._sink.land, share))
         await self._mark(gathering.last_message)
-        self.progress.failures, self.progress.trouble = 0, ""
+        self.progress.settle()
         self.progress.landed_events += gathering.events
         return _Gathering(batch.cursor.sequence, batch.cursor.recorded_us)
 

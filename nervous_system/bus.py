@@ -11,7 +11,7 @@ import nats
 import nats.errors
 from nats.aio.client import Client
 from nats.js import JetStreamContext, api
-from nats.js.errors import APIError, NotFoundError
+from nats.js.errors import APIError, NotFoundError, ServiceUnavailableError
 
 from nervous_system import subjects
 from nervous_system.errors import AccessError, EnchantedError, SettingsError, UnavailableError
@@ -169,9 +169,13 @@ async def publish(
                 timeout=ACKNOWLEDGE_TIMEOUT_S,
                 headers={**(headers or {}), api.Header.MSG_ID.value: message_id},
             )
-        except APIError as error:
-            raise _refusal(subject, error) from error
         except (TimeoutError, nats.errors.Error) as error:
+            # Unavailable for a while, as after a restart, is waited out; every other answer is final.
+            passing = isinstance(error, ServiceUnavailableError) and error.err_code not in _INSUFFICIENT_STORAGE
+            if isinstance(error, APIError) and not passing:
+                raise _refusal(subject, error) from error
+            if isinstance(error, nats.errors.MaxPayloadError):
+                raise UnavailableError(_too_large(subject)) from error
             if loop.time() + wait_s > deadline:
                 raise UnavailableError(
                     f"The hub did not acknowledge a message on {subject} within {PUBLISH_DEADLINE_S:.0f} s "
@@ -185,5 +189,9 @@ def _refusal(subject: str, error: APIError) -> EnchantedError:
     if error.err_code in _INSUFFICIENT_STORAGE:
         return UnavailableError("The hub's disk is full: free space there and run it again. Nothing was lost.")
     if error.err_code == _MESSAGE_TOO_LARGE:
-        return UnavailableError(f"The hub refuses a message on {subject} as too large: raise its max_payload.")
+        return UnavailableError(_too_large(subject))
     return UnavailableError(f"The hub refuses a message on {subject}: {error.description} (code {error.err_code}).")
+
+
+def _too_large(subject: str) -> str:
+    return f"The hub refuses a message on {subject} as too large: raise its max_payload."

@@ -23,6 +23,8 @@ BATCH_LIMIT_EVENTS = 1_000
 # What one event, or one message, may weigh: with its indexes it must fit one transaction of the ledger.
 EVENT_LIMIT_BYTES = 900_000
 MESSAGE_LIMIT_BYTES = 1_000_000
+# Names of checkpoints and hashes of commits are found again up to this length.
+MAX_INDEXED_NAME_BYTES = 256
 
 
 def content_hash(content: bytes) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import os
 import threading
 import uuid
 from collections.abc import Coroutine
@@ -18,7 +19,7 @@ from typing import Any, TypeVar
 from nats.aio.client import Client
 
 from nervous_system import bus, subjects
-from nervous_system.errors import ContractError
+from nervous_system.errors import ContractError, UnavailableError
 from nervous_system.events import BATCH_LIMIT_BYTES, BATCH_LIMIT_EVENTS, EVENT_LIMIT_BYTES, encode_batch
 from nervous_system.projects import ProjectName
 from nervous_system.settings import Settings
@@ -46,7 +47,9 @@ class Publisher:
 
     def __init__(self, settings: Settings, project: ProjectName) -> None:
         self._project = project
+        self._process_id = os.getpid()
         self._lock = threading.RLock()
+        self._room = threading.BoundedSemaphore(QUEUE_LIMIT_MESSAGES)
         self._pending: list[bytes] = []
         self._pending_bytes = 0
         self._sent_parts: set[str] = set()
@@ -75,12 +78,12 @@ class Publisher:
                 "as files, which may be of any size."
             )
         with self._lock:
-            if self._pending and self._pending_bytes + len(event) > BATCH_LIMIT_BYTES:
+            self._raise_failure()
+            if len(self._pending) >= BATCH_LIMIT_EVENTS or self._pending_bytes + len(event) > BATCH_LIMIT_BYTES:
                 self._send_pending()
+            # Last, so that an event is either taken or its caller has an error.
             self._pending.append(event)
             self._pending_bytes += len(event)
-            if len(self._pending) >= BATCH_LIMIT_EVENTS:
-                self._send_pending()
 
     def put_part(self, part: bytes) -> bytes:
         """Queues one part of a large content, to be called before ``put`` of the event that names it.
@@ -92,38 +95,50 @@ class Publisher:
         name = digest.hexdigest()
         with self._lock:
             if name not in self._sent_parts:
-                self._sent_parts.add(name)
                 subject = subjects.published(self._project, subjects.BLOBS)
-                message_id = f"{self._project.tenant}/{self._project.project}/{name}"
+                # An id that can be guessed could be used up by another producer, of another tenant even.
+                message_id = str(uuid.uuid4())
+                self._await_room()
                 self._enqueue(_Message(subject, part, message_id, {subjects.PART_HASH_HEADER: name}))
+                self._sent_parts.add(name)
         return digest.digest()
 
     def flush(self) -> None:
         """Returns once everything that was put is acknowledged: on disk in the log."""
         with self._lock:
+            self._raise_failure()
             self._send_pending()
             self._wait(self._queue.join())
             self._raise_failure()
 
     def close(self) -> None:
         """Gives up what is not acknowledged yet and disconnects; call ``flush`` first."""
-        if self._loop.is_closed():
+        if self._loop.is_closed() or os.getpid() != self._process_id:
             return
+        self._failure = self._failure or UnavailableError("This publisher was closed: make another one.")
         self._wait(self._shut())
         self._stop_loop()
 
     def _send_pending(self) -> None:
         if not self._pending:
             return
+        self._await_room()
         batch = encode_batch(self._pending)
         self._pending, self._pending_bytes = [], 0
         self._enqueue(_Message(subjects.published(self._project, subjects.EVENTS), batch, str(uuid.uuid4()), {}))
 
+    def _await_room(self) -> None:
+        """Returns once one more message may be queued. Interrupted here, nothing has been taken and nothing is lost."""
+        self._raise_failure()
+        self._room.acquire()
+
     def _enqueue(self, message: _Message) -> None:
         self._raise_failure()
-        self._wait(self._queue.put(message))
+        self._loop.call_soon_threadsafe(self._queue.put_nowait, message)
 
     def _raise_failure(self) -> None:
+        if os.getpid() != self._process_id:
+            raise UnavailableError("A connection to the log does not outlive a fork: make one in each process.")
         if self._failure is not None:
             raise self._failure
 
@@ -139,7 +154,7 @@ class Publisher:
         except BaseException:
             await client.close()
             raise
-        self._queue: asyncio.Queue[_Message] = asyncio.Queue(QUEUE_LIMIT_MESSAGES)
+        self._queue: asyncio.Queue[_Message] = asyncio.Queue()
         self._sender = asyncio.create_task(self._send_all())
         return client
 
@@ -157,10 +172,16 @@ class Publisher:
                 self._failure = error
             finally:
                 self._queue.task_done()
+                self._room.release()
 
     async def _shut(self) -> None:
         self._sender.cancel()
         await asyncio.gather(self._sender, return_exceptions=True)
+        # Whoever still waits in another thread is let go, and meets the failure.
+        while not self._queue.empty():
+            self._queue.get_nowait()
+            self._queue.task_done()
+            self._room.release()
         await self._client.close()
 
     def _stop_loop(self) -> None:

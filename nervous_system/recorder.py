@@ -27,7 +27,7 @@ from nervous_system.contract import (
     ToolCall,
 )
 from nervous_system.errors import ContractError
-from nervous_system.events import content_hash, now_us, set_occurred, uuid7
+from nervous_system.events import MAX_INDEXED_NAME_BYTES, content_hash, now_us, set_occurred, uuid7
 from nervous_system.paths import check_link_target, check_resource
 from nervous_system.projects import ProjectName
 from nervous_system.publisher import Publisher
@@ -165,6 +165,8 @@ class Recorder:
         mode = SYMLINK_MODE if symlink else EXECUTABLE_MODE if executable else FILE_MODE
         previous_hash = "" if previous is None else content_hash(previous)
         if content is None:
+            if renamed_from:
+                raise ContractError(f"{path!r} cannot be both deleted and renamed from {renamed_from!r}.")
             change = changes.deleted(path, mode=mode, previous_hash=previous_hash)
             return self._record(SwarmEvent(state_change=change), context)
         operation = Operation.OPERATION_CREATE if previous is None else Operation.OPERATION_MODIFY
@@ -233,8 +235,11 @@ class Recorder:
 
     def checkpoint(self, name: str, *, description: str = "", **context: Unpack[Context]) -> str:
         """Gives this moment a name, by which it can be restored."""
-        if not name or ":" in name or name != name.strip():
-            raise ContractError(f"{name!r} is not a checkpoint's name: use one without ':' or blanks around it.")
+        if not name or ":" in name or name != name.strip() or len(name.encode()) > MAX_INDEXED_NAME_BYTES:
+            raise ContractError(
+                f"{name[:80]!r} is not a checkpoint's name: use one without ':' or blanks around it, of "
+                f"{MAX_INDEXED_NAME_BYTES} bytes at most."
+            )
         return self._record(SwarmEvent(checkpoint=Checkpoint(name=name, description=description)), context)
 
     def _record(self, event: SwarmEvent, context: Context) -> str:

@@ -1,8 +1,9 @@
 """An event's wire form: whether every reader of protobuf reads it the same.
 
 Protobuf lets a field come twice (the last counts), with a foreign wire type (it is unknown) or in a group, and each
-reader has its own way with these; ClickHouse's takes a text that came twice for empty, and stops at a foreign type. No
-writer makes such bytes but to deceive. Source: https://protobuf.dev/programming-guides/encoding/.
+reader has its own way with these; ClickHouse's takes a text that came twice for empty, and stops at a foreign type. A
+number wider than its field is cut by one reader and stops another. No writer makes such bytes but to deceive.
+Source: https://protobuf.dev/programming-guides/encoding/.
 """
 
 from __future__ import annotations
@@ -23,6 +24,15 @@ _FIXED_BYTES = {_FIXED_64: 8, _FIXED_32: 4}
 _WIRE_TYPES = {FieldDescriptor.TYPE_DOUBLE: _FIXED_64} | dict.fromkeys(
     (FieldDescriptor.TYPE_STRING, FieldDescriptor.TYPE_BYTES, FieldDescriptor.TYPE_MESSAGE), _LENGTH_DELIMITED
 )
+# What a varint may be: a negative number is written in 64 bits, whatever its field's width.
+_NEGATIVE_32 = range(2**64 - 2**31, 2**64)
+_VARINTS: dict[int, tuple[range, ...]] = {
+    FieldDescriptor.TYPE_BOOL: (range(2),),
+    FieldDescriptor.TYPE_UINT32: (range(2**32),),
+    FieldDescriptor.TYPE_INT32: (range(2**31), _NEGATIVE_32),
+    FieldDescriptor.TYPE_ENUM: (range(2**31), _NEGATIVE_32),
+}
+_ANY_VARINT = (range(2**64),)
 
 
 def check_form(data: bytes, event: SwarmEvent) -> None:
@@ -47,6 +57,10 @@ def _check_message(data: bytes, descriptor: Any) -> None:
         if number >= FIRST_FOREIGN_NUMBER:
             raise ContractError(f"It has a field {number}: those from {FIRST_FOREIGN_NUMBER} on are not for events.")
         if number not in fields:
+            if descriptor.GetOptions().map_entry:
+                raise ContractError(
+                    f"An entry of its map {descriptor.name} has a field {number}: only 1 and 2 are known."
+                )
             continue
         field, slot, expected = fields[number]
         if wire_type != expected:
@@ -57,6 +71,12 @@ def _check_message(data: bytes, descriptor: Any) -> None:
             seen.add(slot)
         if field.message_type is not None:
             _check_message(data[start:at], field.message_type)
+        elif wire_type == _VARINT and not _fits(_varint(data, start)[0], field.type):
+            raise ContractError(f"Its field {field.name} has a number that is too large for it.")
+
+
+def _fits(value: int, kind: int) -> bool:
+    return any(value in span for span in _VARINTS.get(kind, _ANY_VARINT))
 
 
 @cache

@@ -95,7 +95,7 @@ def resolve(history: History, text: str, *, known_at: str | None = None, now: da
         now: the user's present; the machine's where absent.
 
     Raises:
-        MomentError: the text cannot be read, is ambiguous, or lies before the first event; nothing was known then.
+        MomentError: the text cannot be read, is ambiguous, or lies before the first event.
         NotFoundError: it names an event, commit or checkpoint that is not there.
     """
     moment = _resolve(history, text.strip(), now)
@@ -104,12 +104,6 @@ def resolve(history: History, text: str, *, known_at: str | None = None, now: da
     known_at_us = parse_time(known_at, now)
     if known_at_us is None:
         raise MomentError(f"{known_at!r} is not a time: known-at takes a time such as 2026-11-21T15:00Z.")
-    first = next(history.events(through=moment.through))
-    if known_at_us < first.recorded_us:
-        raise MomentError(
-            f"At {_in_utc(known_at_us)} nothing was known of {history.name}: the log has its first event from "
-            f"{_in_utc(first.recorded_us)}. Ask for a later known-at."
-        )
     return replace(moment, known_at_us=known_at_us, meaning=f"{moment.meaning}, as known at {_in_utc(known_at_us)}")
 
 

@@ -96,7 +96,13 @@ def main() -> None:
 def run() -> int:
     """Runs the command line; every expected failure is one sentence on stderr."""
     try:
-        result = cli.main(standalone_mode=False)
+        # Not by cli.main(): it ends the process with 1 where the reader of our output goes away.
+        with cli.make_context("enchanted", sys.argv[1:]) as context:
+            cli.invoke(context)
+        sys.stdout.flush()
+        return 0
+    except click.exceptions.Exit as end:
+        return end.exit_code
     except click.ClickException as error:
         error.show()
         return error.exit_code
@@ -109,7 +115,6 @@ def run() -> int:
         return 0
     except Exception as error:
         return _explain(error)
-    return result if isinstance(result, int) else 0
 
 
 def _explain(error: Exception) -> int:

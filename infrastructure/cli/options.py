@@ -33,7 +33,7 @@ PROJECT = ProjectType()
 @contextmanager
 def opened_ledger() -> Iterator[Ledger]:
     """The ledger of the settings, closed at the end."""
-    ledger = Ledger.open(Settings.load())
+    ledger = Ledger.open(Settings.load(), create=False)
     try:
         yield ledger
     finally:

@@ -2,14 +2,17 @@
 --
 -- Columns named as the contract's fields are filled by ClickHouse's own protobuf reader; those marked EPHEMERAL are only
 -- read to compute others. A block holds whole messages of one partition of the log, so that its highest log_sequence is
--- the sink's cursor. Of what was landed twice the earliest wins (_rank falls as the log goes on).
+-- the sink's cursor. Of what was landed twice the earliest wins: _rank falls as the log goes on, and from a stream to one
+-- that was made anew, whose sequences start at 1 again (its time of making stands behind the "@" of its name).
 CREATE TABLE IF NOT EXISTS events
 (
     log_stream LowCardinality(String),
     log_partition UInt16,
     log_sequence UInt64 CODEC(Delta, ZSTD),
     log_index UInt32,
-    _rank UInt64 MATERIALIZED bitNot(bitShiftLeft(log_sequence, 20) + log_index) CODEC(ZSTD),
+    _rank UInt128 MATERIALIZED bitNot(
+        bitShiftLeft(toUInt128(toUInt64OrZero(splitByChar('@', log_stream)[-1])), 64)
+        + bitShiftLeft(log_sequence, 20) + log_index) CODEC(ZSTD),
     recorded_us Int64 EPHEMERAL,
     recorded DateTime64(6, 'UTC') DEFAULT fromUnixTimestamp64Micro(recorded_us, 'UTC') CODEC(DoubleDelta, ZSTD),
     occurred_seconds Int64 EPHEMERAL,
@@ -89,10 +92,14 @@ CREATE TABLE IF NOT EXISTS events
     checkpoint_name String,
     checkpoint_description String CODEC(ZSTD),
 
-    event_bytes String CODEC(ZSTD(3))
+    event_bytes String CODEC(ZSTD(3)),
+
+    INDEX occurred_range timestamp TYPE minmax,
+    INDEX recorded_range recorded TYPE minmax
 )
 ENGINE = ReplacingMergeTree(_rank)
-ORDER BY (tenant_id, project_id, timestamp, event_id)
+-- A function of the id alone, so that one id is one event whatever else is said of it; in UUIDv7 order it is time order.
+ORDER BY (tenant_id, project_id, UUIDv7ToDateTime(event_id, 'UTC'), event_id)
 SETTINGS
     fsync_after_insert = 1,
     fsync_part_directory = 1,

@@ -13,15 +13,13 @@ from dataclasses import dataclass, field
 
 from nervous_system.contract import Operation, StateChange
 from nervous_system.errors import EnchantedError
-from nervous_system.events import occurred_us
+from nervous_system.events import MAX_INDEXED_NAME_BYTES, occurred_us
 from nervous_system.landing import Batch, Cursor, LandedEvent, LandedMessage, Refusal
 from nervous_system.ledger import keys, records
 from nervous_system.ledger.keys import ProjectKeys
 from nervous_system.ledger.records import ContentForm, EventRecord, Head, IdRecord, PathChange
 from nervous_system.ledger.transaction import Transaction
 from nervous_system.projects import ProjectName
-
-MAX_INDEXED_NAME_BYTES = 256
 
 
 class CursorMovedError(EnchantedError):

@@ -11,12 +11,13 @@ EMBEDDED = "embedded://"
 FOUNDATIONDB = "fdb:"
 
 
-def open_engine(address: str) -> Engine:
+def open_engine(address: str, *, create: bool = True) -> Engine:
     """The engine at ``address``.
 
     Args:
         address: ``embedded:///folder/ledger.sqlite``; ``fdb:///folder/fdb.cluster``; or ``fdb:`` for FoundationDB's
             default cluster file.
+        create: whether an embedded ledger that is not there is made; who only reads makes none.
 
     Raises:
         SettingsError: the address is neither, or what it names cannot be used.
@@ -25,7 +26,12 @@ def open_engine(address: str) -> Engine:
     if address.startswith(EMBEDDED + "/"):
         from nervous_system.ledger.embedded import EmbeddedEngine
 
-        return EmbeddedEngine(Path(address.removeprefix(EMBEDDED)))
+        path = Path(address.removeprefix(EMBEDDED))
+        if not create and not path.exists():
+            raise SettingsError(
+                f"There is no ledger at {path}: start the stack with `enchanted up`, or correct the path."
+            )
+        return EmbeddedEngine(path)
     if address == FOUNDATIONDB or address.startswith(FOUNDATIONDB + "///"):
         from nervous_system.ledger.foundationdb import FoundationDBEngine
 

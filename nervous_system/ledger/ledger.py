@@ -9,6 +9,7 @@ from nervous_system.ledger import keys
 from nervous_system.ledger.append import Landed, Landing, Place, read_cursor
 from nervous_system.ledger.audit import Audit
 from nervous_system.ledger.engines import open_engine
+from nervous_system.ledger.formats import check_format, mark_format
 from nervous_system.ledger.history import History
 from nervous_system.ledger.keys import ProjectKeys
 from nervous_system.ledger.transaction import Engine
@@ -35,12 +36,21 @@ class Ledger:
     def __init__(self, engine: Engine, root: str = ROOT) -> None:
         self._engine = engine
         self._root = root
+        self._marked: bytes | None = None
         self._places: dict[ProjectName, Place] = {}
+        system = engine.directory((root, SYSTEM), create=False)
+        if system is not None:
+            engine.run(lambda transaction: check_format(transaction, system))
 
     @classmethod
-    def open(cls, settings: Settings) -> Ledger:
-        """The ledger at the address in the settings; raises SettingsError or UnavailableError."""
-        return cls(open_engine(settings.require("ledger")))
+    def open(cls, settings: Settings, *, create: bool = True) -> Ledger:
+        """The ledger at the address in the settings, made where it is missing and ``create`` says so.
+
+        Raises:
+            SettingsError: the address is no use, or the ledger has another format.
+            UnavailableError: the engine does not answer.
+        """
+        return cls(open_engine(settings.require("ledger"), create=create))
 
     def close(self) -> None:
         """Frees the engine."""
@@ -109,4 +119,12 @@ class Ledger:
         return prefix
 
     def _cursor_key(self, sink: str, stream: StreamIdentity, partition: int) -> bytes:
-        return keys.cursor(self._directory(self._root, SYSTEM), sink, str(stream), partition)
+        return keys.cursor(self._system(), sink, str(stream), partition)
+
+    def _system(self) -> bytes:
+        """The prefix of what belongs to no project, marked with the format that this version writes."""
+        if self._marked is None:
+            prefix = self._directory(self._root, SYSTEM)
+            self._engine.run(lambda transaction: mark_format(transaction, prefix))
+            self._marked = prefix
+        return self._marked

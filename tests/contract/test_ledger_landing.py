@@ -182,6 +182,10 @@ def test_a_commit_of_unknown_outcome_lands_once(engine: Engine, address: str, is
         hub.put(event(0))
         forgetful = ForgetfulEngine(engine, is_committed=is_committed)
         worker = Hub(Ledger(forgetful, hub.root), hub.root, sequence=hub.sequence)
+        # What a worker does before it lands is not what is to be forgotten.
+        forgetful.attempts = 1
+        assert worker.cursor() == hub.cursor()
+        forgetful.attempts = 0
         sent = worker.message(event(1), event(1), altered(0), event(2, state_change=write("a", b"x" * 999)))
         landed = worker.land(sent)
         assert forgetful.attempts == 2

@@ -175,11 +175,3 @@ def test_a_project_without_events_has_no_moments(engine: Engine, address: str) -
         hub.land(hub.part(b"part"))
         with pytest.raises(NotFoundError, match="no events yet"):
             resolve(hub.history(), "now")
-
-
-def test_before_anything_was_known(told: Told) -> None:
-    recorded = [each.recorded_us for each in told.history.events()]
-    first_s = (recorded[0] - BEGAN_US) / SECOND_US
-    assert told.taken("now", known_at=written(first_s)) != []
-    with pytest.raises(MomentError, match="nothing was known"):
-        told.taken("now", known_at=written(first_s - 0.5))

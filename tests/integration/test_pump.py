@@ -155,7 +155,11 @@ def test_a_server_that_restarts_is_waited_for(tmp_path: Path, project: ProjectNa
         stack = StackCommands(home)
         # The supervisor starts the server again; the worker reconnects by itself.
         os.kill(stack.pid("nats"), signal.SIGKILL)
-        wait_until(lambda: stack.run("status").returncode == 0, "every component healthy again")
+        answers: list[str] = []
+        try:
+            wait_until(lambda: is_healthy(stack, answers), "every component healthy again")
+        except AssertionError as error:
+            raise AssertionError(f"{error}; the last answer was\n{answers[-1]}") from error
         after, sequence = publish(settings, project, 40)
         wait_until_landed(settings, ["ledger"], sequence)
         assert in_ledger(settings, project) == before + after
@@ -167,3 +171,9 @@ def test_a_stream_made_with_other_partitions_is_refused(servers: Settings, inges
     assert "ENCHANTED_PARTITIONS" in wrong.refuse("ingest", "ledger")
     with pytest.raises(Exception, match="ENCHANTED_PARTITIONS"):
         Publisher(replace(servers, partitions=servers.partitions + 1), ProjectName("pump", "first"))
+
+
+def is_healthy(stack: StackCommands, answers: list[str]) -> bool:
+    done = stack.run("status")
+    answers.append(done.stdout)
+    return done.returncode == 0

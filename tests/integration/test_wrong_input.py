@@ -117,3 +117,24 @@ def test_wrong_tokens_are_refused(recorded: Enchanted, tmp_path: Path) -> None:
 )
 def test_a_setting_that_cannot_be_read_is_named(recorded: Enchanted, variable: str, value: str) -> None:
     assert value.partition(":")[0] in Enchanted(recorded.home, {variable: value}).refuse("log", "demo/small")
+
+
+def test_reading_makes_no_ledger(sandbox: Enchanted, tmp_path: Path) -> None:
+    path = tmp_path / "nowhere.sqlite"
+    assert "no ledger" in Enchanted(sandbox.home, {"ENCHANTED_LEDGER": f"embedded://{path}"}).refuse("log", "a/b")
+    assert not path.exists()
+
+
+def test_an_address_without_a_scheme_gets_no_password(recorded: Enchanted) -> None:
+    wrong = Enchanted(recorded.home, {"ENCHANTED_CLICKHOUSE_URL": "otherhost:8123"})
+    assert "is not an address" in wrong.refuse("sql", "SELECT 1")
+
+
+def test_a_reader_that_has_seen_enough_is_no_failure(recorded: Enchanted) -> None:
+    reading = recorded.start("log", "demo/small")
+    assert reading.stdout is not None
+    reading.stdout.close()
+    assert reading.wait(timeout=60) == 0
+    assert reading.stderr is not None
+    assert reading.stderr.read() == ""
+    reading.stderr.close()

@@ -165,6 +165,7 @@ def number_field(number: int, value: int) -> bytes:
 
 DATA = event(1, decision=AgentDecision(rationale="because")).SerializeToString()
 PAYLOAD = SwarmEvent.DESCRIPTOR.fields_by_name["decision"].number
+HEADER = edited(lambda e: e.ClearField("checkpoint")).SerializeToString()
 DECEITS = {
     "another tenant before the right one": text_field(20, b"victim") + DATA,
     "the right tenant twice": text_field(20, b"acme") + DATA,
@@ -174,6 +175,11 @@ DECEITS = {
     "a number as a text": text_field(27, b"zz") + DATA,
     "a payload as a number": number_field(10, 5) + DATA,
     "a number as fixed": varint(27 << 3 | 1) + bytes(8) + DATA,
+    "a truth that is two": number_field(22, 2) + DATA,
+    "an enum beyond 32 bits": number_field(5, 2**40 + 2) + DATA,
+    "a negative enum in 32 bits": number_field(5, 2**32 - 1) + DATA,
+    "a map's entry with a third field": HEADER
+    + text_field(PAYLOAD, text_field(7, text_field(1, b"k") + text_field(3, b"v"))),
     "an unknown group": varint(500 << 3 | 3) + varint(500 << 3 | 4) + DATA,
     "a known field as a group": varint(20 << 3 | 3) + varint(20 << 3 | 4) + DATA,
     "within the payload": event(1)

@@ -1,0 +1,35 @@
+"""Which form the ledger's keys and values have, so that no version reads what it does not understand."""
+
+from __future__ import annotations
+
+from nervous_system.errors import SettingsError
+from nervous_system.ledger import keys, tuples
+from nervous_system.ledger.transaction import Transaction
+
+FORMAT = 1
+
+
+def check_format(transaction: Transaction, system_prefix: bytes) -> None:
+    """Raises SettingsError where the ledger was written in another form than this version's."""
+    stored = transaction.get(_key(system_prefix))
+    is_new = stored is None and not transaction.get_range(*keys.within(system_prefix), limit=1)
+    if not is_new and stored != _value():
+        found = "an earlier, unnumbered format" if stored is None else f"format {int.from_bytes(stored, 'big')}"
+        raise SettingsError(
+            f"This ledger has {found}, and this version of Enchanted reads and writes format {FORMAT}: use the version "
+            "that wrote it, or begin a new ledger."
+        )
+
+
+def mark_format(transaction: Transaction, system_prefix: bytes) -> None:
+    """Writes the format into a new ledger; raises SettingsError where it has another."""
+    check_format(transaction, system_prefix)
+    transaction.set(_key(system_prefix), _value())
+
+
+def _key(system_prefix: bytes) -> bytes:
+    return tuples.pack(("format",), system_prefix)
+
+
+def _value() -> bytes:
+    return FORMAT.to_bytes(2, "big")

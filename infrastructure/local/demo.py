@@ -32,7 +32,7 @@ WHY = """
 SELECT toDateTime(timestamp) AS occurred, agent_id,
     splitByChar('\\n', JSONExtractString(payload_json, 'decision', 'rationale'))[1] AS rationale
 FROM swarm_events WHERE event_type = 'DECISION'
-ORDER BY occurred DESC LIMIT 5
+ORDER BY timestamp DESC, log_sequence DESC, log_index DESC LIMIT 5
 """
 WHAT = """
 SELECT target_resource, count() AS modifications, uniq(agent_id) AS agents

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import OrderedDict
+from collections.abc import Sequence
 
 from nervous_system.contract import StateChange
 from nervous_system.errors import EnchantedError
@@ -13,6 +14,8 @@ from nervous_system.ledger.records import ContentForm, DamagedError
 from replay import patches
 
 CACHE_LIMIT_BYTES = 64 * 1024 * 1024
+# At most this many contents, each at most the inline limit, are held ready.
+GROUP_CONTENTS = 64
 
 
 class ContentError(EnchantedError):
@@ -96,6 +99,37 @@ class Contents:
         while self._cached_bytes > CACHE_LIMIT_BYTES:
             _, oldest = self._cache.popitem(last=False)
             self._cached_bytes -= len(oldest)
+
+
+class ReadAhead:
+    """Contents that will be asked for in a known order, many fetched at a time.
+
+    Args:
+        history: the project.
+        contents: gives what is not stored whole.
+        order: the hashes, as they will be asked for; another may be asked for as well.
+    """
+
+    def __init__(self, history: History, contents: Contents, order: Sequence[str]) -> None:
+        self._history = history
+        self._contents = contents
+        self._order = list(dict.fromkeys(order))
+        self._position = {content_hash: index for index, content_hash in enumerate(self._order)}
+        self._ready: dict[str, bytes] = {}
+
+    def __call__(self, content_hash: str) -> bytes:
+        """The bytes of a hash; not checked where they come whole, as who restores them checks all."""
+        if content_hash not in self._ready and content_hash in self._position:
+            self._ready = self._fetch(self._position[content_hash])
+        ready = self._ready.get(content_hash)
+        return self._contents(content_hash) if ready is None else ready
+
+    def _fetch(self, start: int) -> dict[str, bytes]:
+        """What is stored whole of the next contents in order."""
+        digests = [bytes.fromhex(each) for each in self._order[start : start + GROUP_CONTENTS]]
+        sources = zip(digests, self._history.content_sources(digests), strict=True)
+        whole = [digest for digest, source in sources if source is not None and source.form == ContentForm.BLOB]
+        return {digest.hex(): content for digest, content in zip(whole, self._history.blobs(whole), strict=True)}
 
 
 def _patched(diff: str, content: bytes, target: str) -> bytes:

@@ -12,7 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from infrastructure.cli.options import PROJECT, opened_ledger
 from nervous_system.projects import ProjectName
 from replay import moments
-from replay.contents import Contents
+from replay.contents import Contents, ReadAhead
 from replay.merging import Policy, tree_at
 from replay.plan import Plan, plan_restore
 from replay.restore import act
@@ -57,13 +57,14 @@ def restore(
             _show(plan)
         if dry_run:
             return
-        _act(plan, contents)
+        order = [step.entry.content_hash for step in plan.steps if step.entry is not None]
+        _act(plan, ReadAhead(history, contents, order))
     if not as_json:
         files = len(plan.steps)
         click.echo(f"{project} as of {moment.meaning}: {files:,} file{'' if files == 1 else 's'} in {folder}")
 
 
-def _act(plan: Plan, contents: Contents) -> None:
+def _act(plan: Plan, contents: ReadAhead) -> None:
     console = Console(stderr=True)
     columns = (TextColumn("restoring"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:

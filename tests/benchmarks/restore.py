@@ -13,10 +13,10 @@ from nervous_system.bus import StreamIdentity
 from nervous_system.ledger.ledger import Ledger
 from nervous_system.settings import Settings
 from replay import moments
-from replay.contents import Contents
+from replay.contents import Contents, ReadAhead
+from replay.merging import tree_at
 from replay.plan import plan_restore
 from replay.restore import act
-from replay.state import restorable
 from tests.benchmarks.material import PROJECT, batches, file_event, log_messages
 from tests.benchmarks.report import Contender, compare
 
@@ -71,7 +71,8 @@ def _restore(settings: Settings) -> Callable[[], None]:
         ledger = Ledger.open(settings)
         history = ledger.history(PROJECT)
         moment, contents = moments.resolve(history, "now"), Contents(history)
-        act(plan_restore(restorable(history.path_changes(through=moment.through), moment), target, contents), contents)
+        plan = plan_restore(tree_at(history, moment, contents), target, contents)
+        act(plan, ReadAhead(history, contents, [step.entry.content_hash for step in plan.steps if step.entry]))
         ledger.close()
 
     return work

@@ -14,7 +14,7 @@ from nervous_system.events import content_hash
 from nervous_system.ledger.records import ContentForm
 from nervous_system.ledger.transaction import Engine
 from nervous_system.textdiff import unified_diff
-from replay.contents import ContentError, Contents
+from replay.contents import ContentError, Contents, ReadAhead
 from tests.contract.hub import Hub, opened_hub
 from tests.samples import event, patch, write
 
@@ -143,3 +143,21 @@ def test_a_whole_content_takes_the_place_of_a_false_claim(hub: Hub, content: byt
     other = content + b"other"
     put(hub, patch("f", b"a\n", other, "@@ -1 +1 @@\n-a\n+b\n"), write("g", other), of_parts("h", other, [b"missing"]))
     assert Contents(hub.history())(content_hash(other)) == other
+
+
+def test_reading_ahead_gives_what_reading_one_by_one_gives(hub: Hub) -> None:
+    long = [f"content {number}\n".encode() * 40 for number in range(150)]
+    small = [f"{number}".encode() for number in range(10)]
+    edited = long[7] + b"more\n"
+    hub.put(*(event(number, state_change=write(f"f{number}", each)) for number, each in enumerate(long + small, 1)))
+    hub.put(event(900, state_change=diffed("f8", long[7], edited)))
+    history = hub.history()
+    contents = Contents(history)
+    order = [content_hash(each) for each in [*long[::-1], *small, edited, long[3]]]
+    ahead = ReadAhead(history, contents, order)
+    assert [ahead(each) for each in order] == [contents(each) for each in order]
+    # Asked for out of order, and for what was not announced.
+    other = ReadAhead(history, contents, order[:5])
+    assert [other(each) for each in reversed(order)] == [contents(each) for each in reversed(order)]
+    with pytest.raises(ContentError):
+        other(content_hash(b"never recorded"))

@@ -115,7 +115,7 @@ class ReadAhead:
         self._contents = contents
         self._order = list(dict.fromkeys(order))
         self._position = {content_hash: index for index, content_hash in enumerate(self._order)}
-        self._ready: dict[str, bytes] = {}
+        self._ready: dict[str, bytes | None] = {}
 
     def __call__(self, content_hash: str) -> bytes:
         """The bytes of a hash; not checked where they come whole, as who restores them checks all."""
@@ -124,12 +124,14 @@ class ReadAhead:
         ready = self._ready.get(content_hash)
         return self._contents(content_hash) if ready is None else ready
 
-    def _fetch(self, start: int) -> dict[str, bytes]:
-        """What is stored whole of the next contents in order."""
+    def _fetch(self, start: int) -> dict[str, bytes | None]:
+        """The next contents in order; None for those that are not stored whole."""
         digests = [bytes.fromhex(each) for each in self._order[start : start + GROUP_CONTENTS]]
         sources = zip(digests, self._history.content_sources(digests), strict=True)
         whole = [digest for digest, source in sources if source is not None and source.form == ContentForm.BLOB]
-        return {digest.hex(): content for digest, content in zip(whole, self._history.blobs(whole), strict=True)}
+        found: dict[str, bytes | None] = {digest.hex(): None for digest in digests}
+        found.update((digest.hex(), content) for digest, content in zip(whole, self._history.blobs(whole), strict=True))
+        return found
 
 
 def _patched(diff: str, content: bytes, target: str) -> bytes:

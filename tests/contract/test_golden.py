@@ -8,8 +8,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from nervous_system.ledger.transaction import KeyValue, LedgerError, VersionstampFuture
 from tests.contract.conftest import END, Relative, Space
+
+# A cluster answers hundreds of scenarios over a network; the embedded engine needs seconds.
+pytestmark = pytest.mark.timeout(900)
 
 Step = dict[str, Any]
 CONFLICT = 1020

@@ -31,7 +31,12 @@ class Enchanted:
 
     def run(self, *arguments: str | Path, **variables: str) -> subprocess.CompletedProcess[str]:
         process = self.start(*arguments, **variables)
-        out, err = process.communicate(timeout=PATIENCE_S)
+        try:
+            out, err = process.communicate(timeout=PATIENCE_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.communicate()
+            raise
         assert "Traceback" not in err, err
         return subprocess.CompletedProcess(list(map(str, arguments)), process.returncode, out, err)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,6 +12,7 @@ import pytest
 from infrastructure.local.stack import running_stack
 from nervous_system.settings import Settings
 from tests.integration.command import Enchanted
+from tests.integration.restoring import MODEL, Store
 
 
 @pytest.fixture(scope="session")
@@ -35,3 +38,17 @@ def whole_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Enchanted]
 def sandbox(tmp_path: Path) -> Enchanted:
     """The command on a home where nothing runs."""
     return Enchanted(tmp_path / "home")
+
+
+@pytest.fixture
+def store() -> Store:
+    """A tree with an entry of every kind, and its contents."""
+    return Store(MODEL)
+
+
+@pytest.fixture
+def quick() -> Iterator[Path]:
+    """A folder in memory where there is one: putting it on the disk costs nothing, and it is done often."""
+    memory = Path("/dev/shm")
+    with tempfile.TemporaryDirectory(dir=memory if os.access(memory, os.W_OK) else None) as folder:
+        yield Path(folder).resolve()

@@ -25,19 +25,6 @@ from replay.tree import FILE, SUBMODULE, SYMLINK, Limits, TreeError
 from tests.integration.restoring import MODEL, Store, names, standing
 
 
-@pytest.fixture
-def store() -> Store:
-    return Store(MODEL)
-
-
-@pytest.fixture
-def quick() -> Iterator[Path]:
-    """A folder in memory where there is one: putting it on the disk costs nothing, and it is done often."""
-    memory = Path("/dev/shm")
-    with tempfile.TemporaryDirectory(dir=memory if os.access(memory, os.W_OK) else None) as folder:
-        yield Path(folder).resolve()
-
-
 @pytest.mark.parametrize("readers", [1, 3])
 def test_content_with_another_hash_leaves_nothing(tmp_path: Path, store: Store, readers: int) -> None:
     plan = plan_restore(store.tree, tmp_path / "new" / "out", store.contents)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import stat
 import tempfile
-from collections.abc import Iterator
 from hashlib import sha256
 from pathlib import Path
 
@@ -19,19 +18,6 @@ from replay.plan import Action, Plan, Step
 from replay.restore import RestoreError, act
 from replay.tree import EXECUTABLE, FILE, SUBMODULE, SYMLINK, Entry
 from tests.integration.restoring import MODEL, Model, Store, names, standing
-
-
-@pytest.fixture
-def store() -> Store:
-    return Store(MODEL)
-
-
-@pytest.fixture
-def quick() -> Iterator[Path]:
-    """A folder in memory where there is one: putting it on the disk costs nothing, and it is done often."""
-    memory = Path("/dev/shm")
-    with tempfile.TemporaryDirectory(dir=memory if os.access(memory, os.W_OK) else None) as folder:
-        yield Path(folder).resolve()
 
 
 @pytest.mark.parametrize("readers", [1, 4])

@@ -6,9 +6,10 @@ import hashlib
 import re
 import uuid
 
-from nervous_system.contract import MODES, SYMLINK_MODE, Operation, StateChange, SwarmEvent
+from nervous_system.contract import MODES, SYMLINK_MODE, Checkpoint, Operation, StateChange, SwarmEvent
 from nervous_system.errors import ContractError
 from nervous_system.events import decode
+from nervous_system.ledger.versions import MAX_INCARNATION
 from nervous_system.paths import check_link_target, check_resource
 from nervous_system.projects import ProjectName
 from nervous_system.wire import check_form
@@ -52,16 +53,21 @@ def inspect(data: bytes, project: ProjectName) -> SwarmEvent:
         raise EventRefusedError("unknown_payload", f"Event {event.event_id} has no payload that this version knows.")
     if payload == "state_change":
         _check_change(event.event_id, event.state_change)
+    elif payload == "checkpoint":
+        _check_checkpoint(event, event.checkpoint)
     return event
 
 
 def _check_id(event: SwarmEvent) -> None:
-    try:
-        canonical = str(uuid.UUID(event.event_id))
-    except ValueError:
-        canonical = ""
-    if not canonical or canonical != event.event_id:
+    if not _is_id(event.event_id):
         raise EventRefusedError("bad_id", f"{event.event_id!r} is not an event id: use a lower-case UUID.")
+
+
+def _is_id(text: str) -> bool:
+    try:
+        return str(uuid.UUID(text)) == text
+    except ValueError:
+        return False
 
 
 def _check_time(event: SwarmEvent) -> None:
@@ -97,6 +103,27 @@ def _check_change(event_id: str, change: StateChange) -> None:
     if not deleting:
         _check_mode(event_id, change)
         _check_content(event_id, change)
+
+
+def _check_checkpoint(event: SwarmEvent, checkpoint: Checkpoint) -> None:
+    def refusal(fault: str) -> EventRefusedError:
+        return EventRefusedError("bad_checkpoint", f"Event {event.event_id}: {fault}")
+
+    if checkpoint.through_event_id and not _is_id(checkpoint.through_event_id):
+        raise refusal(f"its through_event_id {checkpoint.through_event_id!r} is not an event id.")
+    if not checkpoint.HasField("origin"):
+        return
+    origin = checkpoint.origin
+    try:
+        ProjectName.parse(f"{event.tenant_id}/{origin.project_id}")
+    except ContractError as error:
+        raise refusal(f"its origin names no project: {error}") from error
+    if origin.project_id == event.project_id:
+        raise refusal("a project cannot be a fork of itself.")
+    if not _is_id(origin.through_event_id) or len(origin.chain) != hashlib.sha256().digest_size:
+        raise refusal("its origin names no event and its chain.")
+    if not 2 <= origin.incarnation <= MAX_INCARNATION:
+        raise refusal(f"its incarnation {origin.incarnation} is not one of 2 to {MAX_INCARNATION}.")
 
 
 def _check_mode(event_id: str, change: StateChange) -> None:

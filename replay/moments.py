@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 
 from nervous_system.errors import EnchantedError, NotFoundError
 from nervous_system.events import utc
-from nervous_system.ledger.history import History
+from nervous_system.ledger.history import History, NamedMoment
 from nervous_system.ledger.versions import Version
 
 HELP = (
@@ -119,9 +119,9 @@ def _resolve(history: History, text: str, now: datetime | None) -> Moment:
     at_us = parse_time(text, now)
     if at_us is not None:
         return _time(history, at_us)
-    version = history.checkpoint(text)
-    if version is not None:
-        return Moment(version, meaning=f"checkpoint {text!r}")
+    named = history.named(text)
+    if named is not None:
+        return Moment(through(history, named), meaning=f"checkpoint {text!r}")
     raise MomentError(f"{text!r} is not a moment: {HELP}. No checkpoint of {history.name} is called so.")
 
 
@@ -133,6 +133,11 @@ def point(history: History, text: str) -> Version:
     if version is None:
         raise NotFoundError(f"Project {history.name} has no event {text}.")
     return version
+
+
+def through(history: History, named: NamedMoment) -> Version:
+    """The last version that a checkpoint's name stands for; raises NotFoundError where that event is not there."""
+    return point(history, named.through_event_id) if named.through_event_id else named.version
 
 
 def _time(history: History, at_us: int) -> Moment:

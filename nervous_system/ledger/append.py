@@ -11,7 +11,7 @@ import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from nervous_system.contract import Operation, StateChange
+from nervous_system.contract import Operation, StateChange, SwarmEvent
 from nervous_system.errors import EnchantedError
 from nervous_system.events import MAX_INDEXED_NAME_BYTES, occurred_us
 from nervous_system.landing import Batch, Cursor, LandedEvent, LandedMessage, Refusal
@@ -131,6 +131,8 @@ class _ProjectWriter:
         fresh = self._fresh(entries)
         if not fresh:
             return self._place
+        if self._head is None:
+            self._write_origin(fresh[0].landed.event)
         known = self._known_contents(fresh)
         for entry in fresh:
             self._write_event(entry)
@@ -155,6 +157,15 @@ class _ProjectWriter:
             else:
                 self._result.refusals.append(_same_id_refusal(entry))
         return fresh
+
+    def _write_origin(self, first: SwarmEvent) -> None:
+        """A project is a fork where its first event says so; said later, it would change the past."""
+        if not first.checkpoint.HasField("origin"):
+            return
+        origin = first.checkpoint.origin
+        self._incarnation = max(self._incarnation, origin.incarnation)
+        self._transaction.set(self._keys.incarnation, self._incarnation.to_bytes(1, "big"))
+        self._transaction.set(self._keys.origin, origin.SerializeToString())
 
     def _known_contents(self, entries: Iterable[_Entry]) -> dict[bytes, ContentForm]:
         digests = sorted({entry.content_digest for entry in entries if entry.content_digest})
@@ -183,11 +194,11 @@ class _ProjectWriter:
             at_commit(self._keys.path(resource), value)
         if 0 < len(event.related_commit_hash.encode()) <= MAX_INDEXED_NAME_BYTES:
             at_commit(self._keys.commit(event.related_commit_hash))
-        if (
-            event.WhichOneof("payload") == "checkpoint"
-            and len(event.checkpoint.name.encode()) <= MAX_INDEXED_NAME_BYTES
-        ):
-            at_commit(self._keys.checkpoint(event.checkpoint.name))
+        match event.WhichOneof("payload"):
+            case "checkpoint" if len(event.checkpoint.name.encode()) <= MAX_INDEXED_NAME_BYTES:
+                at_commit(self._keys.checkpoint(event.checkpoint.name), event.checkpoint.through_event_id.encode())
+            case "decision":
+                at_commit(self._keys.decisions(event.agent_id, event.session_id))
 
     def _write_content(self, entry: _Entry, known: dict[bytes, ContentForm]) -> None:
         if not entry.content_digest:

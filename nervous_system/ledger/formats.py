@@ -6,7 +6,7 @@ from nervous_system.errors import SettingsError
 from nervous_system.ledger import keys, tuples
 from nervous_system.ledger.transaction import Transaction
 
-FORMAT = 1
+FORMAT = 2
 
 
 def check_format(transaction: Transaction, system_prefix: bytes) -> None:

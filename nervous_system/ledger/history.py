@@ -32,11 +32,27 @@ class StoredEvent:
     data: bytes
 
 
+@dataclass(frozen=True, slots=True)
+class NamedMoment:
+    """A checkpoint.
+
+    Args:
+        name: as it was given.
+        version: of the event that gave it.
+        through_event_id: the last event that the name stands for; empty: the one that gave it.
+    """
+
+    name: str
+    version: Version
+    through_event_id: str
+
+
 class History:
     """What the ledger knows of one project. Every method reads; each may raise LedgerError."""
 
     def __init__(self, engine: Engine, name: ProjectName, place: Place) -> None:
         self.name = name
+        self._place = place
         self._engine = engine
         self._keys = place.keys
         self._tenant_prefix = place.tenant_prefix
@@ -88,11 +104,12 @@ class History:
 
     def event(self, version: Version) -> StoredEvent:
         """The event at ``version``; raises NotFoundError where there is none."""
-        begin = self._keys.event(version)
-        rows = self._page(begin, keys.after(begin))
-        if not rows:
-            raise NotFoundError(f"Project {self.name} has no event at version {version}.")
-        return next(self._assemble([rows]))
+        return next(self.events_at([version]))
+
+    def events_at(self, versions: Sequence[Version]) -> Iterator[StoredEvent]:
+        """The events at ``versions``, in their order; raises NotFoundError where one is not there."""
+        for start in range(0, len(versions), ASSEMBLED_EVENTS):
+            yield from self._assemble(self._rows_at(versions[start : start + ASSEMBLED_EVENTS]))
 
     def has(self, version: Version) -> bool:
         """Whether there is an event at ``version``."""
@@ -103,8 +120,8 @@ class History:
         stored = self._engine.run(lambda transaction: transaction.get(self._keys.id(event_id)))
         return None if stored is None else IdRecord.decode(stored).version
 
-    def commits(self, abbreviation: str) -> dict[str, Version]:
-        """Commits whose hash begins with ``abbreviation``: for each, the last event that carries it.
+    def commits(self, abbreviation: str, *, through: Version | None = None) -> dict[str, Version]:
+        """Commits whose hash begins with ``abbreviation``: for each, the last event up to ``through`` that carries it.
 
         At most two commits are looked up: enough to see that an abbreviation is ambiguous.
         """
@@ -115,7 +132,9 @@ class History:
             if not rows:
                 break
             commit_hash = self._commit_hash_of(rows[0][0])
-            found[commit_hash] = self._last_version(self._keys.commit(commit_hash))
+            last = self._last_version(self._keys.commit(commit_hash), through)
+            if last is not None:
+                found[commit_hash] = last
             begin = keys.after(self._keys.commit(commit_hash))
         return found
 
@@ -125,38 +144,63 @@ class History:
         first = self._page(begin, end, limit=1)
         if not first:
             raise NotFoundError(f"Project {self.name} has no event of commit {commit_hash}.")
-        return keys.version_at_end(first[0][0]), self._last_version(self._keys.commit(commit_hash))
+        last = self._last_version(self._keys.commit(commit_hash))
+        assert last is not None
+        return keys.version_at_end(first[0][0]), last
 
-    def checkpoint(self, name: str) -> Version | None:
-        """The last checkpoint called ``name``; None where there is none."""
+    def checkpoints(self) -> Iterator[NamedMoment]:
+        """Every name that was given to a moment, by name and, of one name, in commit order."""
+        for key, value in self._rows(*keys.within(self._keys.checkpoint())):
+            name = keys.text_before_version(key, self._keys.checkpoint())
+            yield NamedMoment(name, keys.version_at_end(key), value.decode())
+
+    def named(self, name: str) -> NamedMoment | None:
+        """The last moment called ``name``; None where there is none."""
         begin, end = keys.within(self._keys.checkpoint(name))
         rows = self._page(begin, end, reverse=True, limit=1)
+        return NamedMoment(name, keys.version_at_end(rows[0][0]), rows[0][1].decode()) if rows else None
+
+    def last_decision(self, agent_id: str, session_id: str, *, before: Version) -> Version | None:
+        """The last decision of an agent in a session before a version; None where there is none."""
+        decisions = self._keys.decisions(agent_id, session_id)
+        begin, _ = keys.within(decisions)
+        rows = self._page(begin, decisions + keys.encode_version(before), reverse=True, limit=1)
         return keys.version_at_end(rows[0][0]) if rows else None
+
+    def last_recorded(self, recorded_us: int) -> Version | None:
+        """The last event that the log had by a time, microseconds since 1970; None where it had none."""
+        begin, _ = keys.within(self._keys.recorded())
+        rows = self._page(begin, self._keys.recorded(recorded_us + 1), reverse=True, limit=1)
+        return keys.version_at_end(rows[0][0]) if rows else None
+
+    def chain(self, event_id: str) -> bytes:
+        """The project's chain once the event was added: SHA-256, 32 bytes; raises NotFoundError for a foreign id."""
+        stored = self._engine.run(lambda transaction: transaction.get(self._keys.id(event_id)))
+        if stored is None:
+            raise NotFoundError(f"Project {self.name} has no event {event_id}.")
+        return IdRecord.decode(stored).chain
+
+    def has_path(self, resource: str) -> bool:
+        """Whether the project has ever known a path."""
+        return bool(self._page(*keys.within(self._keys.path(resource)), limit=1))
+
+    def has_paths_below(self, folder: str) -> bool:
+        """Whether the project has ever known a path below a folder."""
+        return bool(self._page(*self._keys.paths_below(folder), limit=1))
 
     def path_changes(self, *, through: Version | None = None) -> Iterator[tuple[str, Version, PathChange]]:
         """Every path's life: changes with version <= ``through``, by path and, within a path, in commit order."""
-        begin, end = keys.within(self._keys.paths)
-        while True:
-            rows = self._page(begin, end)
-            for key, value in rows:
-                version = keys.version_at_end(key)
-                if through is None or version <= through:
-                    yield self._resource_of(key), version, PathChange.decode(value)
-            if len(rows) < PAGE_ROWS:
-                return
-            begin = keys.after(rows[-1][0])
+        for key, value in self._rows(*keys.within(self._keys.paths)):
+            version = keys.version_at_end(key)
+            if through is None or version <= through:
+                yield self._resource_of(key), version, PathChange.decode(value)
 
     def path_life(self, resource: str, *, through: Version) -> Iterator[tuple[Version, PathChange]]:
         """One path's changes with version <= ``through``, newest first."""
         begin, _ = keys.within(self._keys.path(resource))
         end = keys.after(self._keys.path(resource) + keys.encode_version(through))
-        while True:
-            rows = self._page(begin, end, reverse=True)
-            for key, value in rows:
-                yield keys.version_at_end(key), PathChange.decode(value)
-            if len(rows) < PAGE_ROWS:
-                return
-            end = rows[-1][0]
+        for key, value in self._rows(begin, end, reverse=True):
+            yield keys.version_at_end(key), PathChange.decode(value)
 
     def content_sources(self, digests: Sequence[bytes]) -> list[ContentSource | None]:
         """Where contents are to be had, by their SHA-256; None for those never recorded whole or as a diff."""
@@ -185,6 +229,32 @@ class History:
             lambda transaction: transaction.get_range(begin, end, limit=limit, reverse=reverse, snapshot=True)
         )
 
+    def _rows(self, begin: bytes, end: bytes, *, reverse: bool = False) -> Iterator[KeyValue]:
+        """All pairs of a range, page by page."""
+        while True:
+            rows = self._page(begin, end, reverse=reverse)
+            yield from rows
+            if len(rows) < PAGE_ROWS:
+                return
+            begin, end = (begin, rows[-1][0]) if reverse else (keys.after(rows[-1][0]), end)
+
+    def _rows_at(self, versions: Sequence[Version]) -> list[list[KeyValue]]:
+        """For each version the pairs that hold its event."""
+        wanted = [self._keys.event(version) for version in versions]
+
+        def read(transaction: Transaction) -> list[list[KeyValue]]:
+            groups = []
+            for version, key, first in zip(versions, wanted, transaction.get_many(wanted, snapshot=True), strict=True):
+                if first is None:
+                    raise NotFoundError(f"Project {self.name} has no event at version {version}.")
+                more = []
+                if len(first) == records.CHUNK_BYTES:
+                    more = transaction.get_range(*keys.within(key), snapshot=True)
+                groups.append([(key, first), *more])
+            return groups
+
+        return self._engine.run(read)
+
     def _assemble(self, groups: list[list[KeyValue]]) -> Iterator[StoredEvent]:
         found = [
             (self._version_of(rows[0]), EventRecord.decode(b"".join(value for _, value in sorted(rows))))
@@ -201,9 +271,11 @@ class History:
         start = len(self._keys.events)
         return keys.version_at_end(row[0][: start + keys.VERSION_BYTES])
 
-    def _last_version(self, head: bytes) -> Version:
+    def _last_version(self, head: bytes, through: Version | None = None) -> Version | None:
         begin, end = keys.within(head)
-        return keys.version_at_end(self._page(begin, end, reverse=True, limit=1)[0][0])
+        end = end if through is None else keys.after(head + keys.encode_version(through))
+        rows = self._page(begin, end, reverse=True, limit=1)
+        return keys.version_at_end(rows[0][0]) if rows else None
 
     def _commit_hash_of(self, key: bytes) -> str:
         return keys.text_before_version(key, self._keys.commit())

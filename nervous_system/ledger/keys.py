@@ -7,6 +7,7 @@ end in the 4-byte little-endian offset of the 10 bytes that the commit fills in.
 
 from __future__ import annotations
 
+import hashlib
 import struct
 
 from nervous_system.ledger import tuples
@@ -58,6 +59,7 @@ class ProjectKeys:
     def __init__(self, prefix: bytes) -> None:
         self.head = tuples.pack(("head",), prefix)
         self.incarnation = tuples.pack(("incarnation",), prefix)
+        self.origin = tuples.pack(("origin",), prefix)
         self.events = tuples.pack(("event",), prefix)
         self.paths = tuples.pack(("path",), prefix)
         self._prefix = prefix
@@ -83,6 +85,12 @@ class ProjectKeys:
         """One file's life; a version follows."""
         return self.paths + tuples.pack((resource,))
 
+    def paths_below(self, folder: str) -> Range:
+        """The lives of all files below a folder."""
+        # A packed string ends in a zero byte; without it, it is the beginning of all longer ones.
+        opening = self.path(f"{folder}/")[:-1]
+        return opening, opening + b"\xff"
+
     def commit(self, commit_hash: str | None = None) -> bytes:
         """Events that carry a commit, by its hash; a version follows the hash."""
         return self._index("commit", commit_hash)
@@ -96,6 +104,12 @@ class ProjectKeys:
     def checkpoint(self, name: str | None = None) -> bytes:
         """Checkpoints by name; a version follows the name."""
         return self._index("checkpoint", name)
+
+    def decisions(self, agent_id: str, session_id: str) -> bytes:
+        """Decisions of an agent in a session; a version follows. Names of any length make a key of one length."""
+        agent, session = agent_id.encode(), session_id.encode()
+        digest = hashlib.sha256(len(agent).to_bytes(8, "big") + agent + session).digest()
+        return tuples.pack(("decision", digest), self._prefix)
 
     def content(self, digest: bytes) -> bytes:
         """Where a content is to be had, by its SHA-256."""

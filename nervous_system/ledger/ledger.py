@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from nervous_system.bus import StreamIdentity
-from nervous_system.errors import NotFoundError
+from nervous_system.contract import Origin
+from nervous_system.errors import ContractError, NotFoundError
 from nervous_system.landing import Batch, Cursor
 from nervous_system.ledger import keys
 from nervous_system.ledger.append import Landed, Landing, Place, read_cursor
@@ -12,7 +13,10 @@ from nervous_system.ledger.engines import open_engine
 from nervous_system.ledger.formats import check_format, mark_format
 from nervous_system.ledger.history import History
 from nervous_system.ledger.keys import ProjectKeys
-from nervous_system.ledger.transaction import Engine
+from nervous_system.ledger.lineage import ForkedHistory
+from nervous_system.ledger.records import DamagedError
+from nervous_system.ledger.transaction import Engine, Transaction
+from nervous_system.ledger.versions import MAX_INCARNATION
 from nervous_system.projects import ProjectName
 from nervous_system.settings import Settings
 
@@ -88,18 +92,55 @@ class Ledger:
         ]
 
     def history(self, project: ProjectName) -> History:
-        """The history of a project; raises NotFoundError where there is none."""
+        """The history of a project; raises NotFoundError where there is none, DamagedError where its past is no use."""
+        return self._history(project, MAX_INCARNATION + 1)
+
+    def _history(self, project: ProjectName, before: int) -> History:
+        """The history of a project that must be older than incarnation ``before``.
+
+        Whoever writes events by hand could name two projects as each other's past.
+        """
         if project not in self._places and self._engine.directory(self._path(project), create=False) is None:
             # Of its own tenant only: a tenant must not learn what others have.
             names = self._engine.list_directories((self._root, project.tenant))
             known = ", ".join(f"{project.tenant}/{name}" for name in names[:10]) or "none yet"
             raise NotFoundError(f"There is no project {project} in the ledger. Projects of the tenant: {known}.")
-        return History(self._engine, project, self._place(project))
+        place = self._place(project)
+        origin = self._origin(place)
+        if origin is None:
+            return History(self._engine, project, place)
+        if origin.incarnation >= before:
+            raise DamagedError(f"the forks that {project} goes back to do not get older")
+        parent = self._history(ProjectName(project.tenant, origin.project_id), origin.incarnation)
+        return ForkedHistory(self._engine, project, place, origin, parent)
+
+    def raise_incarnation(self, project: ProjectName) -> int:
+        """Has all later events of a project stand behind all that it has, whatever versionstamps they get.
+
+        For a project that has been moved into another cluster. Returns its new incarnation; raises ContractError where
+        there is none left.
+        """
+        key = self._place(project).keys.incarnation
+
+        def work(transaction: Transaction) -> int:
+            raised = int.from_bytes(transaction.get(key) or b"\x01", "big") + 1
+            if raised > MAX_INCARNATION:
+                raise ContractError(
+                    f"Project {project} has been moved {MAX_INCARNATION - 1} times: it cannot be again."
+                )
+            transaction.set(key, raised.to_bytes(1, "big"))
+            return raised
+
+        return self._engine.run(work)
 
     def audit(self, project: ProjectName) -> Audit:
         """What verification reads of a project besides its history; raises NotFoundError where there is none."""
         self.history(project)
         return Audit(self._engine, self._place(project))
+
+    def _origin(self, place: Place) -> Origin | None:
+        stored = self._engine.run(lambda transaction: transaction.get(place.keys.origin))
+        return None if stored is None else Origin.FromString(stored)
 
     def _path(self, project: ProjectName) -> tuple[str, str, str]:
         return (self._root, project.tenant, project.project)

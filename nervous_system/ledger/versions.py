@@ -24,6 +24,10 @@ class Version:
     incarnation: int
     stamp: bytes
 
+    def next(self) -> Version:
+        """The first version behind this one."""
+        return Version(self.incarnation, (int.from_bytes(self.stamp, "big") + 1).to_bytes(STAMP_BYTES, "big"))
+
     def __str__(self) -> str:
         return f"{self.incarnation}-{self.stamp[:10].hex()}-{self.stamp[10:].hex()}"
 

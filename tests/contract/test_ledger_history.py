@@ -179,7 +179,7 @@ def test_no_event_no_version(hub: Hub) -> None:
     hub.put(event(1))
     with pytest.raises(NotFoundError, match="no event at version"):
         hub.history().event(NEVER)
-    assert hub.history().checkpoint("c2") is None
+    assert hub.history().named("c2") is None
     assert hub.history().commits("abcd") == {}
     with pytest.raises(NotFoundError, match="no event of commit"):
         hub.history().commit_versions("abcd")
@@ -206,7 +206,8 @@ def test_the_last_checkpoint_of_a_name(hub: Hub) -> None:
     names = ["v1", "v10", "v1", "v", "ü" * 200]
     hub.put(*(event(number, checkpoint=Checkpoint(name=name)) for number, name in enumerate(names)))
     versions = [each.version for each in hub.history().events()]
-    assert [hub.history().checkpoint(name) for name in names] == [
+    found = [hub.history().named(name) for name in names]
+    assert [named and named.version for named in found] == [
         versions[2],
         versions[1],
         versions[2],

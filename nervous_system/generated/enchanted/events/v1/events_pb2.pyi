@@ -51,6 +51,7 @@ class MessageKind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     MESSAGE_KIND_WARNING: _ClassVar[MessageKind]
     MESSAGE_KIND_ORDER: _ClassVar[MessageKind]
     MESSAGE_KIND_INFORMATION: _ClassVar[MessageKind]
+    MESSAGE_KIND_CONFLICT: _ClassVar[MessageKind]
 ROLE_UNSPECIFIED: AgentRole
 ROLE_ARCHITECT: AgentRole
 ROLE_CODER: AgentRole
@@ -78,6 +79,7 @@ MESSAGE_KIND_NEGOTIATION: MessageKind
 MESSAGE_KIND_WARNING: MessageKind
 MESSAGE_KIND_ORDER: MessageKind
 MESSAGE_KIND_INFORMATION: MessageKind
+MESSAGE_KIND_CONFLICT: MessageKind
 
 class AgentDecision(_message.Message):
     __slots__ = ("context_hash", "input_trigger", "rationale", "rejected_alternatives", "memory_ids", "confidence_score", "attributes")
@@ -175,12 +177,34 @@ class ToolCall(_message.Message):
     def __init__(self, name: _Optional[str] = ..., arguments: _Optional[str] = ..., result: _Optional[str] = ..., exit_code: _Optional[int] = ..., duration_ms: _Optional[float] = ..., input_tokens: _Optional[int] = ..., output_tokens: _Optional[int] = ..., cost_usd: _Optional[float] = ...) -> None: ...
 
 class Checkpoint(_message.Message):
-    __slots__ = ("name", "description")
+    __slots__ = ("name", "description", "through_event_id", "project_ids", "origin")
     NAME_FIELD_NUMBER: _ClassVar[int]
     DESCRIPTION_FIELD_NUMBER: _ClassVar[int]
+    THROUGH_EVENT_ID_FIELD_NUMBER: _ClassVar[int]
+    PROJECT_IDS_FIELD_NUMBER: _ClassVar[int]
+    ORIGIN_FIELD_NUMBER: _ClassVar[int]
     name: str
     description: str
-    def __init__(self, name: _Optional[str] = ..., description: _Optional[str] = ...) -> None: ...
+    through_event_id: str
+    project_ids: _containers.RepeatedScalarFieldContainer[str]
+    origin: Origin
+    def __init__(self, name: _Optional[str] = ..., description: _Optional[str] = ..., through_event_id: _Optional[str] = ..., project_ids: _Optional[_Iterable[str]] = ..., origin: _Optional[_Union[Origin, _Mapping]] = ...) -> None: ...
+
+class Origin(_message.Message):
+    __slots__ = ("project_id", "through_event_id", "chain", "incarnation", "occurred_by_us", "recorded_by_us")
+    PROJECT_ID_FIELD_NUMBER: _ClassVar[int]
+    THROUGH_EVENT_ID_FIELD_NUMBER: _ClassVar[int]
+    CHAIN_FIELD_NUMBER: _ClassVar[int]
+    INCARNATION_FIELD_NUMBER: _ClassVar[int]
+    OCCURRED_BY_US_FIELD_NUMBER: _ClassVar[int]
+    RECORDED_BY_US_FIELD_NUMBER: _ClassVar[int]
+    project_id: str
+    through_event_id: str
+    chain: bytes
+    incarnation: int
+    occurred_by_us: int
+    recorded_by_us: int
+    def __init__(self, project_id: _Optional[str] = ..., through_event_id: _Optional[str] = ..., chain: _Optional[bytes] = ..., incarnation: _Optional[int] = ..., occurred_by_us: _Optional[int] = ..., recorded_by_us: _Optional[int] = ...) -> None: ...
 
 class SwarmEvent(_message.Message):
     __slots__ = ("event_id", "timestamp", "trace_id", "span_id", "agent_role", "agent_id", "decision", "state_change", "system_signal", "message", "tool_call", "checkpoint", "tenant_id", "user_id", "is_encrypted", "project_id", "session_id", "causation_id", "correlation_id", "agent_sequence", "related_commit_hash")

@@ -8,7 +8,8 @@ from nervous_system.ledger.history import History
 from replay.contents import ContentError, Contents
 from replay.merge import Merged, merge
 from replay.moments import Moment
-from replay.state import NOTHING, Meeting, restorable
+from replay.snapshots import state_at
+from replay.state import NOTHING, Meeting, tree_of
 from replay.tree import EXECUTABLE, FILE, Tree
 
 
@@ -69,4 +70,4 @@ class Merger:
 
 def tree_at(history: History, moment: Moment, contents: Contents, policy: Policy = Policy.FAIL) -> Tree:
     """The project's tree at ``moment``, changes of one base merged; raises ConflictError where they cannot be."""
-    return restorable(history.path_changes(through=moment.through), moment, Merger(contents, policy))
+    return tree_of(state_at(history, moment, Merger(contents, policy)))

@@ -69,38 +69,68 @@ class State:
     conflicts: list[Conflict]
 
 
+class Fold:
+    """The fold, a change at a time.
+
+    Args:
+        merge: asked where a change was made to another content than the one that stands there.
+        tree: where it starts; taken over.
+    """
+
+    def __init__(self, merge: Merge = lambda _: None, tree: dict[str, Entry] | None = None) -> None:
+        self.tree = {} if tree is None else tree
+        self._merge = merge
+        self._conflicts: dict[str, list[Conflict]] = {}
+
+    def apply(self, resource: str, version: Version, change: PathChange) -> Conflict | None:
+        """Takes a change in.
+
+        Returns:
+            Where it was made to another content than the one that stood there, what met, merged or not.
+        """
+        standing = self.tree.get(resource)
+        found = standing.content_hash if standing else NOTHING
+        mode, left = change.mode or (standing.mode if standing else 0), change.digest.hex()
+        met = None
+        if not change.previous:
+            # What claims nothing of the content before says what shall stand, whatever was in conflict there.
+            self._conflicts.pop(resource, None)
+        elif change.previous.hex() != found:
+            met = Conflict(resource, version, change.previous.hex(), found)
+            merged = self._merge(Meeting(resource, change.previous.hex(), found, left, mode))
+            if merged is None:
+                self._conflicts.setdefault(resource, []).append(met)
+            else:
+                left = merged
+        if left:
+            self.tree[resource] = Entry(mode, left)
+        else:
+            self.tree.pop(resource, None)
+        return met
+
+    @property
+    def state(self) -> State:
+        """What has come of it so far."""
+        return State(self.tree, [conflict for each in self._conflicts.values() for conflict in each])
+
+
 def fold(changes: Iterable[Life], moment: Moment, merge: Merge = lambda _: None) -> State:
     """The state at ``moment``.
 
     Args:
-        changes: every path's life, by path and, within a path, in commit order, up to the moment's version at least.
+        changes: of each path in commit order, up to the moment's version at least.
         moment: which of them count.
         merge: asked where a change was made to another content than the one that stands there.
     """
-    tree: dict[str, Entry] = {}
-    conflicts: list[Conflict] = []
+    folding = Fold(merge)
     for resource, version, change in changes:
-        if version > moment.through or not moment.takes(change.occurred_us, change.recorded_us):
-            continue
-        standing = tree.get(resource)
-        found = standing.content_hash if standing else NOTHING
-        mode, left = change.mode or (standing.mode if standing else 0), change.digest.hex()
-        if change.previous and change.previous.hex() != found:
-            merged = merge(Meeting(resource, change.previous.hex(), found, left, mode))
-            if merged is None:
-                conflicts.append(Conflict(resource, version, change.previous.hex(), found))
-            else:
-                left = merged
-        if left:
-            tree[resource] = Entry(mode, left)
-        else:
-            tree.pop(resource, None)
-    return State(tree, conflicts)
+        if version <= moment.through and moment.takes(change.occurred_us, change.recorded_us):
+            folding.apply(resource, version, change)
+    return folding.state
 
 
-def restorable(changes: Iterable[Life], moment: Moment, merge: Merge = lambda _: None) -> Tree:
-    """The tree at ``moment``; raises ConflictError where changes do not fit together."""
-    state = fold(changes, moment, merge)
+def tree_of(state: State) -> Tree:
+    """The tree of a state; raises ConflictError where changes do not fit together."""
     if state.conflicts:
         first = min(state.conflicts, key=lambda conflict: conflict.version)
         raise ConflictError(

@@ -272,11 +272,14 @@ def _carried_digest(change: StateChange | None) -> bytes:
 
 def path_rows(change: StateChange, moment_us: int, recorded_us: int) -> list[tuple[str, bytes]]:
     """What a change writes to the path index: for each resource its row's value."""
+    return [(resource, row.encode()) for resource, row in path_changes(change, moment_us, recorded_us)]
 
-    def row(operation: int, mode: int, digest: str, previous: str) -> bytes:
-        return PathChange(
-            operation, mode, moment_us, recorded_us, bytes.fromhex(digest), bytes.fromhex(previous)
-        ).encode()
+
+def path_changes(change: StateChange, moment_us: int, recorded_us: int) -> list[tuple[str, PathChange]]:
+    """What a change does to paths: one or, where it renames, two."""
+
+    def row(operation: int, mode: int, digest: str, previous: str) -> PathChange:
+        return PathChange(operation, mode, moment_us, recorded_us, bytes.fromhex(digest), bytes.fromhex(previous))
 
     if change.operation == Operation.OPERATION_DELETE:
         return [(change.target_resource, row(change.operation, 0, "", change.previous_state_hash))]

@@ -10,10 +10,13 @@ import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from nervous_system.contract import SwarmEvent
 from nervous_system.errors import NotFoundError
+from nervous_system.events import decode, occurred_us
 from nervous_system.ledger import keys, records
-from nervous_system.ledger.append import Place
+from nervous_system.ledger.append import Place, path_changes
 from nervous_system.ledger.records import ContentSource, EventRecord, Head, IdRecord, PathChange
+from nervous_system.ledger.snapshots import Manifest, Snapshot, read_manifest
 from nervous_system.ledger.transaction import Engine, KeyValue, Transaction, Watch
 from nervous_system.ledger.versions import Version
 from nervous_system.projects import ProjectName
@@ -30,6 +33,22 @@ class StoredEvent:
     version: Version
     recorded_us: int
     data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Outline:
+    """An event without its bytes: of a content that is stored apart, ``event`` has zeros in its place."""
+
+    version: Version
+    recorded_us: int
+    event: SwarmEvent
+
+    @property
+    def changes(self) -> list[tuple[str, PathChange]]:
+        """What it did to paths."""
+        if self.event.WhichOneof("payload") != "state_change":
+            return []
+        return path_changes(self.event.state_change, occurred_us(self.event), self.recorded_us)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +75,10 @@ class History:
         self._engine = engine
         self._keys = place.keys
         self._tenant_prefix = place.tenant_prefix
+
+    def owns(self, version: Version) -> bool:
+        """Whether a version of this history is the project's own, and no other's that it shares."""
+        return True
 
     def head(self) -> Head:
         """The end of the history; raises NotFoundError where no event has landed yet."""
@@ -86,6 +109,18 @@ class History:
         self, *, after: Version | None = None, through: Version | None = None, reverse: bool = False
     ) -> Iterator[StoredEvent]:
         """Events in commit order, newest first where ``reverse``, with ``after`` < version <= ``through``."""
+        for groups in self._groups(after, through, reverse):
+            for start in range(0, len(groups), ASSEMBLED_EVENTS):
+                yield from self._assemble(groups[start : start + ASSEMBLED_EVENTS])
+
+    def outlines(self, *, after: Version | None = None, through: Version | None = None) -> Iterator[Outline]:
+        """Events in commit order without the contents stored apart, with ``after`` < version <= ``through``."""
+        for groups in self._groups(after, through, reverse=False):
+            for version, record in map(self._record_of, groups):
+                yield Outline(version, record.recorded_us, decode(record.hollow()))
+
+    def _groups(self, after: Version | None, through: Version | None, reverse: bool) -> Iterator[list[list[KeyValue]]]:
+        """Pages of events, each event as the pairs that hold it."""
         begin, end = keys.within(self._keys.events)
         begin = begin if after is None else keys.after(self._keys.event(after))
         end = end if through is None else keys.after(self._keys.event(through))
@@ -95,8 +130,7 @@ class History:
             if len(rows) == PAGE_ROWS and len(groups) > 1:
                 # The page may have cut its last event's chunks apart: that event is read with the next page.
                 groups.pop()
-            for start in range(0, len(groups), ASSEMBLED_EVENTS):
-                yield from self._assemble(groups[start : start + ASSEMBLED_EVENTS])
+            yield groups
             if len(rows) < PAGE_ROWS:
                 return
             edge = self._keys.event(self._version_of(groups[-1][0]))
@@ -202,6 +236,15 @@ class History:
         for key, value in self._rows(begin, end, reverse=True):
             yield keys.version_at_end(key), PathChange.decode(value)
 
+    def snapshots(self) -> list[Snapshot]:
+        """Where a fold may start, in the project's order."""
+        rows = self._rows(*keys.within(self._keys.snapshots))
+        return [Snapshot.decode(keys.version_at_end(key), value) for key, value in rows]
+
+    def manifest(self, snapshot: Snapshot) -> Manifest:
+        """What a snapshot holds; raises DamagedError where it is not what was written."""
+        return read_manifest(self._engine, self._place, snapshot)
+
     def content_sources(self, digests: Sequence[bytes]) -> list[ContentSource | None]:
         """Where contents are to be had, by their SHA-256; None for those never recorded whole or as a diff."""
         wanted = [self._keys.content(digest) for digest in digests]
@@ -256,15 +299,15 @@ class History:
         return self._engine.run(read)
 
     def _assemble(self, groups: list[list[KeyValue]]) -> Iterator[StoredEvent]:
-        found = [
-            (self._version_of(rows[0]), EventRecord.decode(b"".join(value for _, value in sorted(rows))))
-            for rows in groups
-        ]
+        found = [self._record_of(rows) for rows in groups]
         lifted = sorted({record.digest for _, record in found if record.digest})
         contents = dict(zip(lifted, self.blobs(lifted), strict=True)) if lifted else {}
         for version, record in found:
             data = record.whole(contents[record.digest]) if record.digest else record.rest
             yield StoredEvent(version, record.recorded_us, data)
+
+    def _record_of(self, rows: list[KeyValue]) -> tuple[Version, EventRecord]:
+        return self._version_of(rows[0]), EventRecord.decode(b"".join(value for _, value in sorted(rows)))
 
     def _version_of(self, row: KeyValue) -> Version:
         # A chunk's key goes on behind the version, so it is found from the front.

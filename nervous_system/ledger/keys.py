@@ -62,6 +62,8 @@ class ProjectKeys:
         self.origin = tuples.pack(("origin",), prefix)
         self.events = tuples.pack(("event",), prefix)
         self.paths = tuples.pack(("path",), prefix)
+        self.snapshots = tuples.pack(("snapshot",), prefix)
+        self.manifests = tuples.pack(("manifest",), prefix)
         self._prefix = prefix
         self.ids = tuples.pack(("id",), prefix)
 
@@ -110,6 +112,14 @@ class ProjectKeys:
         agent, session = agent_id.encode(), session_id.encode()
         digest = hashlib.sha256(len(agent).to_bytes(8, "big") + agent + session).digest()
         return tuples.pack(("decision", digest), self._prefix)
+
+    def snapshot(self, version: Version) -> bytes:
+        """What is said of the snapshot that holds everything up to a version."""
+        return self.snapshots + encode_version(version)
+
+    def manifest(self, version: Version) -> bytes:
+        """Where that snapshot's manifest begins; the number of a chunk follows."""
+        return self.manifests + encode_version(version)
 
     def content(self, digest: bytes) -> bytes:
         """Where a content is to be had, by its SHA-256."""

@@ -15,6 +15,7 @@ from nervous_system.ledger.history import History
 from nervous_system.ledger.keys import ProjectKeys
 from nervous_system.ledger.lineage import ForkedHistory
 from nervous_system.ledger.records import DamagedError
+from nervous_system.ledger.snapshots import SnapshotStore
 from nervous_system.ledger.transaction import Engine, Transaction
 from nervous_system.ledger.versions import MAX_INCARNATION
 from nervous_system.projects import ProjectName
@@ -132,6 +133,10 @@ class Ledger:
             return raised
 
         return self._engine.run(work)
+
+    def snapshots(self, project: ProjectName) -> SnapshotStore:
+        """Where a project's snapshots are written."""
+        return SnapshotStore(self._engine, self._place(project))
 
     def audit(self, project: ProjectName) -> Audit:
         """What verification reads of a project besides its history; raises NotFoundError where there is none."""

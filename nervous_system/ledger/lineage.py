@@ -15,8 +15,9 @@ from nervous_system.contract import Origin
 from nervous_system.errors import NotFoundError
 from nervous_system.events import decode, occurred_us
 from nervous_system.ledger.append import Place
-from nervous_system.ledger.history import History, NamedMoment, StoredEvent
+from nervous_system.ledger.history import History, NamedMoment, Outline, StoredEvent
 from nervous_system.ledger.records import ContentSource, Head, PathChange
+from nervous_system.ledger.snapshots import Manifest, Snapshot
 from nervous_system.ledger.transaction import Engine
 from nervous_system.ledger.versions import Version
 from nervous_system.projects import ProjectName
@@ -75,6 +76,14 @@ class ForkedHistory(History):
             origin.recorded_by_us if origin.HasField("recorded_by_us") else None,
         )
 
+    @property
+    def parted_at(self) -> Version:
+        """The last version that is shared."""
+        return self._share.through
+
+    def owns(self, version: Version) -> bool:
+        return version.incarnation >= self.origin.incarnation
+
     def head(self) -> Head:
         own = super().head()
         first_us = min(own.first_occurred_us, self.parent.head().first_occurred_us)
@@ -89,10 +98,10 @@ class ForkedHistory(History):
 
     def events_at(self, versions: Sequence[Version]) -> Iterator[StoredEvent]:
         for version in versions:
-            yield from (super().events_at([version]) if self._is_own(version) else self.parent.events_at([version]))
+            yield from (super().events_at([version]) if self.owns(version) else self.parent.events_at([version]))
 
     def has(self, version: Version) -> bool:
-        return super().has(version) if self._is_own(version) else self._shares(version)
+        return super().has(version) if self.owns(version) else self._shares(version)
 
     def version_of_event(self, event_id: str) -> Version | None:
         return super().version_of_event(event_id) or self._shared(self.parent.version_of_event(event_id))
@@ -113,7 +122,7 @@ class ForkedHistory(History):
         if commit_hash not in found:
             return super().commit_versions(commit_hash)
         last = found[commit_hash]
-        first = super().commit_versions(commit_hash)[0] if self._is_own(last) else None
+        first = super().commit_versions(commit_hash)[0] if self.owns(last) else None
         shared = self._shared(self.parent.commit_versions(commit_hash)[0]) if first is None else None
         return first or shared or last, last
 
@@ -129,7 +138,7 @@ class ForkedHistory(History):
         return shared[-1] if shared else None
 
     def last_decision(self, agent_id: str, session_id: str, *, before: Version) -> Version | None:
-        own = super().last_decision(agent_id, session_id, before=before) if self._is_own(before) else None
+        own = super().last_decision(agent_id, session_id, before=before) if self.owns(before) else None
         if own is not None:
             return own
         end = min(before, self._share.through.next())
@@ -152,18 +161,33 @@ class ForkedHistory(History):
             for life in self.parent.path_changes(through=self._bound(through))
             if self._share.takes(life[2].occurred_us, life[2].recorded_us)
         )
-        if through is not None and not self._is_own(through):
+        if through is not None and not self.owns(through):
             yield from shared
             return
         # Keys are in the order of UTF-8, which is that of code points; of one path what is shared comes first.
         yield from heapq.merge(shared, super().path_changes(through=through), key=itemgetter(0))
 
     def path_life(self, resource: str, *, through: Version) -> Iterator[tuple[Version, PathChange]]:
-        if self._is_own(through):
+        if self.owns(through):
             yield from super().path_life(resource, through=through)
         for version, change in self.parent.path_life(resource, through=self._bound(through)):
             if self._share.takes(change.occurred_us, change.recorded_us):
                 yield version, change
+
+    def outlines(self, *, after: Version | None = None, through: Version | None = None) -> Iterator[Outline]:
+        if after is None or not self.owns(after):
+            for outline in self.parent.outlines(after=after, through=self._bound(through)):
+                if self._share.takes(occurred_us(outline.event), outline.recorded_us):
+                    yield outline
+        if through is None or self.owns(through):
+            own_after = after if after is not None and self.owns(after) else None
+            yield from super().outlines(after=own_after, through=through)
+
+    def snapshots(self) -> list[Snapshot]:
+        return [each for each in self.parent.snapshots() if self._shares_all_of(each)] + super().snapshots()
+
+    def manifest(self, snapshot: Snapshot) -> Manifest:
+        return super().manifest(snapshot) if self.owns(snapshot.version) else self.parent.manifest(snapshot)
 
     def content_sources(self, digests: Sequence[bytes]) -> list[ContentSource | None]:
         own = super().content_sources(digests)
@@ -172,19 +196,16 @@ class ForkedHistory(History):
         return [next(shared) if source is None else source for source in own]
 
     def _shared_events(self, after: Version | None, through: Version | None, reverse: bool) -> Iterator[StoredEvent]:
-        if after is not None and self._is_own(after):
+        if after is not None and self.owns(after):
             return
         for stored in self.parent.events(after=after, through=self._bound(through), reverse=reverse):
             if self._share.takes_all or self._share.takes(occurred_us(decode(stored.data)), stored.recorded_us):
                 yield stored
 
     def _own_events(self, after: Version | None, through: Version | None, reverse: bool) -> Iterator[StoredEvent]:
-        if through is None or self._is_own(through):
-            own_after = after if after is not None and self._is_own(after) else None
+        if through is None or self.owns(through):
+            own_after = after if after is not None and self.owns(after) else None
             yield from super().events(after=own_after, through=through, reverse=reverse)
-
-    def _is_own(self, version: Version) -> bool:
-        return version.incarnation >= self.origin.incarnation
 
     def _bound(self, through: Version | None) -> Version:
         """The last version of the parent that counts, where ``through`` is the last that counts here."""
@@ -193,6 +214,9 @@ class ForkedHistory(History):
     def _shared(self, version: Version | None) -> Version | None:
         return version if version is not None and self._shares(version) else None
 
+    def _shares_all_of(self, snapshot: Snapshot) -> bool:
+        return snapshot.version <= self._share.through and self._share.takes(snapshot.latest_us, snapshot.recorded_us)
+
     def _shares(self, version: Version) -> bool:
         if version > self._share.through or not self.parent.has(version):
             return False
@@ -200,3 +224,10 @@ class ForkedHistory(History):
             return True
         stored = self.parent.event(version)
         return self._share.takes(occurred_us(decode(stored.data)), stored.recorded_us)
+
+
+def own_part(history: History) -> History:
+    """A project's own events: of a fork, without what it shares."""
+    if not isinstance(history, ForkedHistory):
+        return history
+    return History(history._engine, history.name, history._place)

@@ -18,7 +18,7 @@ GENESIS_CHAIN = bytes(DIGEST_BYTES)
 # Content from this size on is cut out of its event and stored once for its tenant; below, the key costs more.
 LIFT_FROM_BYTES = 256
 
-_EVENT = struct.Struct(">BqI")
+_EVENT = struct.Struct(">BqII")
 _PLAIN, _LIFTED = 0, 1
 _PATH = struct.Struct(">BIqq32s32s")
 _HEAD = struct.Struct(">BQ32sqq")
@@ -166,29 +166,31 @@ class EventRecord:
         recorded_us: when the log took it, microseconds since 1970.
         rest: the event's bytes without the content.
         cut_at: where the content belongs in them.
+        cut_bytes: the content's size.
         digest: the content's SHA-256; empty where nothing was cut out.
     """
 
     recorded_us: int
     rest: bytes
     cut_at: int = 0
+    cut_bytes: int = 0
     digest: bytes = b""
 
     def encode(self) -> bytes:
         """The value of ``("event", version)``, before it is split into chunks."""
         form = _LIFTED if self.digest else _PLAIN
-        return _EVENT.pack(form, self.recorded_us, self.cut_at) + self.digest + self.rest
+        return _EVENT.pack(form, self.recorded_us, self.cut_at, self.cut_bytes) + self.digest + self.rest
 
     @classmethod
     def decode(cls, data: bytes) -> EventRecord:
         """Reads what ``encode`` wrote; raises DamagedError where it is something else."""
         if len(data) < _EVENT.size or data[0] not in (_PLAIN, _LIFTED):
             raise DamagedError("an event's value cannot be read")
-        form, recorded_us, cut_at = _EVENT.unpack_from(data)
+        form, recorded_us, cut_at, cut_bytes = _EVENT.unpack_from(data)
         body = data[_EVENT.size :]
         if form == _PLAIN:
             return cls(recorded_us, body)
-        return cls(recorded_us, body[DIGEST_BYTES:], cut_at, body[:DIGEST_BYTES])
+        return cls(recorded_us, body[DIGEST_BYTES:], cut_at, cut_bytes, body[:DIGEST_BYTES])
 
     @classmethod
     def cut(cls, data: bytes, recorded_us: int, content: bytes, digest: bytes) -> EventRecord:
@@ -197,11 +199,16 @@ class EventRecord:
         cut_at = data.find(content) if digest and len(content) >= LIFT_FROM_BYTES else -1
         if cut_at < 0:
             return cls(recorded_us, data)
-        return cls(recorded_us, data[:cut_at] + data[cut_at + len(content) :], cut_at, digest)
+        size_bytes = len(content)
+        return cls(recorded_us, data[:cut_at] + data[cut_at + size_bytes :], cut_at, size_bytes, digest)
 
     def whole(self, content: bytes) -> bytes:
         """The event's verbatim bytes, given the content that was cut out."""
         return self.rest[: self.cut_at] + content + self.rest[self.cut_at :]
+
+    def hollow(self) -> bytes:
+        """The event's bytes with zeros for the content that was cut out: it can be read without that."""
+        return self.whole(bytes(self.cut_bytes))
 
 
 def compress(content: bytes) -> bytes:

@@ -13,7 +13,7 @@ from nervous_system.contract import Operation
 from nervous_system.ledger.records import PathChange
 from nervous_system.ledger.versions import Version
 from replay.moments import Moment
-from replay.state import Conflict, ConflictError, Life, fold, restorable
+from replay.state import Conflict, ConflictError, Life, fold, tree_of
 from replay.tree import Entry
 
 PATHS = ["a", "b", "c/d"]
@@ -74,7 +74,7 @@ def lives(history: list[Step]) -> list[Life]:
 def model(history: list[Step], moment: Moment) -> tuple[dict[str, tuple[str, int]], set[tuple[int, str]]]:
     """The tree as words, and which events claimed what was not there."""
     tree: dict[str, tuple[str, int]] = {}
-    misfits = set()
+    misfits: set[tuple[int, str]] = set()
     for number, step in enumerate(history):
         if number > int.from_bytes(moment.through.stamp, "big"):
             break
@@ -83,7 +83,10 @@ def model(history: list[Step], moment: Moment) -> tuple[dict[str, tuple[str, int
         if moment.known_at_us is not None and step.recorded > moment.known_at_us:
             continue
         standing = tree.get(step.path, ("", 0))[0]
-        if step.before and step.before != standing:
+        if not step.before:
+            # What is said without regard to what was there settles what did not fit.
+            misfits = {each for each in misfits if history[each[0]].path != step.path}
+        elif step.before != standing:
             misfits.add((number, standing))
         if step.after:
             tree[step.path] = (step.after, step.mode)
@@ -109,16 +112,18 @@ def test_the_fold_is_the_models(history: list[Step], moment: Moment) -> None:
 def test_only_what_fits_together_is_restorable(history: list[Step], moment: Moment) -> None:
     tree, misfits = model(history, moment)
     if not misfits:
-        assert {path: entry.content_hash for path, entry in restorable(lives(history), moment).items()} == {
+        assert {path: entry.content_hash for path, entry in tree_of(fold(lives(history), moment)).items()} == {
             path: digest(word).hex() for path, (word, _) in tree.items()
         }
         return
     # What the sentence advises, to restore what was before the first of them, can be done.
     earliest = min(number for number, _ in misfits)
     with pytest.raises(ConflictError, match=rf"{len(misfits)} change.*before:{version(earliest)}\."):
-        restorable(lives(history), moment)
-    if earliest:
-        restorable(lives(history), Moment(version(earliest - 1), moment.at_us, moment.known_at_us))
+        tree_of(fold(lives(history), moment))
+    before = Moment(version(earliest - 1), moment.at_us, moment.known_at_us) if earliest else None
+    # Unless another one was open then that was settled later.
+    if before and not model(history, before)[1]:
+        tree_of(fold(lives(history), before))
 
 
 def test_a_conflict_shows_both_sides() -> None:

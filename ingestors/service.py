@@ -4,14 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import logging
-import os
 import random
 import signal
 from collections.abc import Sequence
-from datetime import UTC, datetime
-from pathlib import Path
 
 from nats.aio.client import Client
 from nats.errors import Error as NatsError
@@ -21,11 +17,11 @@ from ingestors.retries import Backoff
 from ingestors.sink import Sink
 from nervous_system import bus
 from nervous_system.errors import SettingsError
+from nervous_system.health import HealthFile
 from nervous_system.settings import Settings
 
 logger = logging.getLogger(__name__)
 
-HEALTH_FILE_VARIABLE = "ENCHANTED_HEALTH_FILE"
 REPORT_EVERY_S = 1.0
 
 
@@ -57,29 +53,6 @@ async def serve(settings: Settings, sink: Sink, partitions: Sequence[int]) -> No
         sink.close()
         with contextlib.suppress(NatsError):
             await client.close()
-
-
-class HealthFile:
-    """Where a supervisor reads how the process is; nowhere, where no path is given."""
-
-    def __init__(self, path: Path | None) -> None:
-        self._path = path
-
-    @classmethod
-    def from_environment(cls) -> HealthFile:
-        """At the path in ENCHANTED_HEALTH_FILE."""
-        path = os.environ.get(HEALTH_FILE_VARIABLE)
-        return cls(Path(path) if path else None)
-
-    def write(self, state: str, detail: str) -> None:
-        """Replaces the file; ``state`` is starting, running or retrying."""
-        if self._path is None:
-            return
-        text = json.dumps({"state": state, "detail": detail, "updated": datetime.now(UTC).isoformat()})
-        temporary = self._path.with_suffix(".new")
-        with contextlib.suppress(OSError):  # A full disk must not stop the landing that would say so.
-            temporary.write_text(text, encoding="utf-8")
-            temporary.replace(self._path)
 
 
 async def _until_connected(settings: Settings, stopping: asyncio.Event) -> Client | None:

@@ -41,6 +41,11 @@ class Component:
     revived: bool = True
     grace_s: float = 15.0
 
+    @property
+    def is_worker(self) -> bool:
+        """Whether it serves nobody, and needs the servers."""
+        return not self.ports
+
     def address(self, site: Site) -> str:
         """Where clients reach it; empty for workers."""
         return next((value for value in self.variables(site).values() if "://" in value), "")
@@ -58,7 +63,8 @@ def stack_components() -> tuple[Component, ...]:
             variables=_clickhouse_variables,
         ),
         Component(name="s3", launch=s3_launch, probe=s3_probe, ports=S3_PORTS, variables=_s3_variables),
-        *(_ingestor(sink) for sink in ("ledger", "clickhouse", "siphon")),
+        *(_worker(f"ingest-{sink}", ("ingest", sink), sink) for sink in ("ledger", "clickhouse", "siphon")),
+        _worker("snapshots", ("snapshots",)),
     )
 
 
@@ -113,11 +119,10 @@ def _s3_variables(site: Site) -> dict[str, str]:
     }
 
 
-def _ingestor(sink: str) -> Component:
-    name = f"ingest-{sink}"
+def _worker(name: str, arguments: tuple[str, ...], sink: str = "") -> Component:
     return Component(
         name=name,
-        launch=lambda site: _ingestor_launch(site, sink, _health_file(site.home, name)),
+        launch=lambda site: _worker_launch(site, arguments, _health_file(site.home, name)),
         probe=lambda site: reported_health(_health_file(site.home, name)),
         sink=sink,
         # A worker whose server is down says so and tries again by itself.
@@ -125,11 +130,11 @@ def _ingestor(sink: str) -> Component:
     )
 
 
-def _ingestor_launch(site: Site, sink: str, health_file: Path) -> Launch:
+def _worker_launch(site: Site, arguments: tuple[str, ...], health_file: Path) -> Launch:
     health_file.unlink(missing_ok=True)
     own = {"ENCHANTED_HOME": str(site.home.root), "ENCHANTED_HEALTH_FILE": str(health_file)}
     return Launch(
-        command=(sys.executable, "-m", "infrastructure.cli.main", "ingest", sink),
+        command=(sys.executable, "-m", "infrastructure.cli.main", *arguments),
         environment=_python_environment({**site.variables, **own}),
         folder=site.home.folder("run"),
     )

@@ -77,7 +77,7 @@ class Supervisor:
         self._settle({**remembered, **ports})
         # Servers do not wait for each other, but workers wait for all servers.
         for is_worker in (False, True):
-            wave = [keeper for keeper in self._keepers if bool(keeper.component.sink) is is_worker]
+            wave = [keeper for keeper in self._keepers if keeper.component.is_worker is is_worker]
             for keeper in wave:
                 keeper.launch(self._site)
             for keeper in wave:

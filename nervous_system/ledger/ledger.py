@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from nervous_system.bus import StreamIdentity
 from nervous_system.contract import Origin
 from nervous_system.errors import ContractError, NotFoundError
@@ -14,10 +16,10 @@ from nervous_system.ledger.formats import check_format, mark_format
 from nervous_system.ledger.history import History
 from nervous_system.ledger.keys import ProjectKeys
 from nervous_system.ledger.lineage import ForkedHistory
-from nervous_system.ledger.records import DamagedError
+from nervous_system.ledger.records import DamagedError, Head
 from nervous_system.ledger.snapshots import SnapshotStore
 from nervous_system.ledger.transaction import Engine, Transaction
-from nervous_system.ledger.versions import MAX_INCARNATION
+from nervous_system.ledger.versions import MAX_INCARNATION, Version
 from nervous_system.projects import ProjectName
 from nervous_system.settings import Settings
 
@@ -91,6 +93,13 @@ class Ledger:
             for tenant in tenants
             for project in self._engine.list_directories((self._root, tenant))
         ]
+
+    def heads(self, projects: Sequence[ProjectName]) -> dict[ProjectName, Version]:
+        """Where each project's history ends; those without an event are left out."""
+        wanted = [self._place(project).keys.head for project in projects]
+        stored = self._engine.run(lambda transaction: transaction.get_many(wanted, snapshot=True))
+        found = zip(projects, stored, strict=True)
+        return {project: Head.decode(value).version for project, value in found if value is not None}
 
     def history(self, project: ProjectName) -> History:
         """The history of a project; raises NotFoundError where there is none, DamagedError where its past is no use."""

@@ -5,19 +5,21 @@ from __future__ import annotations
 from pathlib import Path
 
 from nervous_system.errors import SettingsError
+from nervous_system.ledger.tls import TLS
 from nervous_system.ledger.transaction import Engine
 
 EMBEDDED = "embedded://"
 FOUNDATIONDB = "fdb:"
 
 
-def open_engine(address: str, *, create: bool = True) -> Engine:
+def open_engine(address: str, *, create: bool = True, tls: TLS | None = None) -> Engine:
     """The engine at ``address``.
 
     Args:
         address: ``embedded:///folder/ledger.sqlite``; ``fdb:///folder/fdb.cluster``; or ``fdb:`` for FoundationDB's
             default cluster file.
         create: whether an embedded ledger that is not there is made; who only reads makes none.
+        tls: for FoundationDB.
 
     Raises:
         SettingsError: the address is neither, or what it names cannot be used.
@@ -35,7 +37,7 @@ def open_engine(address: str, *, create: bool = True) -> Engine:
     if address == FOUNDATIONDB or address.startswith(FOUNDATIONDB + "///"):
         from nervous_system.ledger.foundationdb import FoundationDBEngine
 
-        return FoundationDBEngine(address.removeprefix(FOUNDATIONDB).removeprefix("//") or None)
+        return FoundationDBEngine(address.removeprefix(FOUNDATIONDB).removeprefix("//") or None, tls)
     raise SettingsError(
         f"{address!r} is not a ledger's address: write embedded:///folder/ledger.sqlite, fdb:///folder/fdb.cluster, "
         "or fdb: for FoundationDB's default cluster file."

@@ -14,13 +14,17 @@ from threading import Event
 from typing import Any, TypeVar
 
 from nervous_system.errors import SettingsError, UnavailableError
+from nervous_system.ledger.tls import TLS
 from nervous_system.ledger.transaction import RUN_LIMIT_S, TRANSACTION_LIMIT_BYTES, KeyValue, LedgerError
 
 T = TypeVar("T")
 
 API_VERSION = 730
+# Between two runs of a transaction; how often it is run again is bounded by time alone.
+MAX_RETRY_DELAY_MS = 1_000
 TIMED_OUT = 1031
 OPERATION_CANCELLED = 1101
+NETWORK_ALREADY_SETUP = 2009
 
 
 def load_binding() -> Any:
@@ -175,17 +179,21 @@ class FoundationDBEngine:
 
     Args:
         cluster_file: the path of the cluster file; None for FoundationDB's default.
+        tls: how to prove who we are, and whom to believe; the binding takes it once a process, from who comes first.
 
     Raises:
-        SettingsError: the binding, its C library or the cluster file is missing.
+        SettingsError: the binding, its C library, the cluster file or a file of ``tls`` is missing.
     """
 
-    def __init__(self, cluster_file: str | None = None) -> None:
+    def __init__(self, cluster_file: str | None = None, tls: TLS | None = None) -> None:
         if cluster_file is not None and not Path(cluster_file).is_file():
             raise SettingsError(f"There is no cluster file {cluster_file}: copy it from a machine of the cluster.")
+        options = tls.options() if tls else {}
         self._fdb = load_binding()
         with translated(self._fdb):
+            _set_once(self._fdb, options)
             self._database = self._fdb.open(cluster_file)
+            self._database.options.set_transaction_max_retry_delay(MAX_RETRY_DELAY_MS)
             # A transaction's time includes what is spent on running it again.
             self._database.options.set_transaction_timeout(round(RUN_LIMIT_S * 1000))
             self._database.options.set_transaction_size_limit(TRANSACTION_LIMIT_BYTES)
@@ -226,6 +234,17 @@ class FoundationDBEngine:
         """Runs ``work`` on the directory layer with a transaction of the binding's own."""
         with translated(self._fdb):
             return self._fdb.transactional(lambda tr: work(self._fdb.directory, tr))(self._database)  # type: ignore[no-any-return]
+
+
+def _set_once(fdb: Any, options: dict[str, str]) -> None:
+    """Sets options of the network, unless it runs already: its thread takes none after its start."""
+    for name, value in options.items():
+        try:
+            getattr(fdb.options, f"set_{name}")(value)
+        except fdb.FDBError as error:
+            if error.code != NETWORK_ALREADY_SETUP:
+                raise
+            return
 
 
 def _open(layer: Any, native: Any, path: tuple[str, ...], create: bool) -> bytes | None:

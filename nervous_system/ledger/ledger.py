@@ -18,6 +18,7 @@ from nervous_system.ledger.keys import ProjectKeys
 from nervous_system.ledger.lineage import ForkedHistory
 from nervous_system.ledger.records import DamagedError, Head
 from nervous_system.ledger.snapshots import SnapshotStore
+from nervous_system.ledger.tls import TLS
 from nervous_system.ledger.transaction import Engine, Transaction
 from nervous_system.ledger.versions import MAX_INCARNATION, Version
 from nervous_system.projects import ProjectName
@@ -57,7 +58,7 @@ class Ledger:
             SettingsError: the address is no use, or the ledger has another format.
             UnavailableError: the engine does not answer.
         """
-        return cls(open_engine(settings.require("ledger"), create=create))
+        return cls(open_engine(settings.require("ledger"), create=create, tls=TLS.of(settings)))
 
     def close(self) -> None:
         """Frees the engine."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -25,6 +26,13 @@ CONNECT_TIMEOUT_S = 5
 ACKNOWLEDGE_TIMEOUT_S = 5.0
 PUBLISH_DEADLINE_S = 60.0
 
+# The level of JetStream's API that has batches published all or nothing: nats-server 2.12. A stream's metadata names
+# its server's level (ADR-44 of nats-architecture-and-design).
+_ATOMIC_API_LEVEL = 2
+_API_LEVEL_KEY = "_nats.level"
+_VERSION_KEY = "_nats.ver"
+
+_INVALID_REQUEST = 10025
 _MESSAGE_TOO_LARGE = 10054
 _INSUFFICIENT_STORAGE = (10023, 10047, 10077)
 
@@ -100,6 +108,8 @@ def _connection_failure(url: str, errors: list[Exception]) -> EnchantedError:
 async def ensure_stream(context: JetStreamContext, settings: Settings) -> StreamIdentity:
     """Makes the streams where they are not there yet, and says which stream it is.
 
+    The stream takes batches all or nothing where its server can; one that was made without is changed.
+
     Raises:
         SettingsError: the stream has another number of partitions than the settings ask for. Moving events between
             partitions would break their order, so the number is fixed when the stream is made.
@@ -114,6 +124,7 @@ async def ensure_stream(context: JetStreamContext, settings: Settings) -> Stream
         duplicate_window=DUPLICATE_WINDOW_S,
         num_replicas=settings.replicas,
         allow_direct=True,
+        allow_atomic=True,
     )
     dead = api.StreamConfig(
         name=subjects.DEAD_LETTER_STREAM,
@@ -141,11 +152,41 @@ def identity(info: api.StreamInfo) -> StreamIdentity:
     return StreamIdentity(str(info.config.name), int(created.timestamp() * 1_000_000))
 
 
+def server_version(info: api.StreamInfo) -> tuple[int, ...]:
+    """The version of the server that keeps the stream, such as (2, 12, 8); empty before 2.11, which does not say."""
+    version = re.match(r"\d+(\.\d+)*", (info.config.metadata or {}).get(_VERSION_KEY, ""))
+    return tuple(map(int, version[0].split("."))) if version else ()
+
+
 async def _stream(context: JetStreamContext, config: api.StreamConfig) -> api.StreamInfo:
     try:
-        return await context.stream_info(str(config.name))
+        info = await context.stream_info(str(config.name))
     except NotFoundError:
+        return await _new_stream(context, config)
+    return await _atomic(context, info) if config.allow_atomic else info
+
+
+async def _new_stream(context: JetStreamContext, config: api.StreamConfig) -> api.StreamInfo:
+    try:
         return await context.add_stream(config)
+    except APIError as error:
+        # A strict server from before 2.12 refuses a setting that it does not know; others overlook it.
+        if not config.allow_atomic or error.err_code != _INVALID_REQUEST:
+            raise
+        return await context.add_stream(config.evolve(allow_atomic=None))
+
+
+async def _atomic(context: JetStreamContext, info: api.StreamInfo) -> api.StreamInfo:
+    """The stream with batches all or nothing, all else as it is; unchanged where its server cannot."""
+    level = int((info.config.metadata or {}).get(_API_LEVEL_KEY, 0))
+    if info.config.allow_atomic or level < _ATOMIC_API_LEVEL:
+        return info
+    try:
+        return await context.update_stream(info.config.evolve(allow_atomic=True))
+    except APIError as error:
+        # Only several messages at once need it, and whoever sends them is told.
+        logger.warning("stream %s cannot be changed to take batches all or nothing: %s", info.config.name, error)
+        return info
 
 
 async def publish(
@@ -170,12 +211,10 @@ async def publish(
                 headers={**(headers or {}), api.Header.MSG_ID.value: message_id},
             )
         except (TimeoutError, nats.errors.Error) as error:
-            # Unavailable for a while, as after a restart, is waited out; every other answer is final.
-            passing = isinstance(error, ServiceUnavailableError) and error.err_code not in _INSUFFICIENT_STORAGE
-            if isinstance(error, APIError) and not passing:
-                raise _refusal(subject, error) from error
+            if isinstance(error, APIError) and not is_passing(error):
+                raise refusal(subject, error) from error
             if isinstance(error, nats.errors.MaxPayloadError):
-                raise UnavailableError(_too_large(subject)) from error
+                raise UnavailableError(too_large(subject)) from error
             if loop.time() + wait_s > deadline:
                 raise UnavailableError(
                     f"The hub did not acknowledge a message on {subject} within {PUBLISH_DEADLINE_S:.0f} s "
@@ -185,13 +224,20 @@ async def publish(
             wait_s = min(wait_s * 2, 2.0)
 
 
-def _refusal(subject: str, error: APIError) -> EnchantedError:
+def is_passing(error: APIError) -> bool:
+    """Whether waiting mends it: unavailable for a while, as after a restart; every other answer is final."""
+    return isinstance(error, ServiceUnavailableError) and error.err_code not in _INSUFFICIENT_STORAGE
+
+
+def refusal(subject: str, error: APIError) -> EnchantedError:
+    """What to tell of an answer of JetStream's that waiting does not mend."""
     if error.err_code in _INSUFFICIENT_STORAGE:
         return UnavailableError("The hub's disk is full: free space there and run it again. Nothing was lost.")
     if error.err_code == _MESSAGE_TOO_LARGE:
-        return UnavailableError(_too_large(subject))
+        return UnavailableError(too_large(subject))
     return UnavailableError(f"The hub refuses a message on {subject}: {error.description} (code {error.err_code}).")
 
 
-def _too_large(subject: str) -> str:
+def too_large(subject: str) -> str:
+    """What to tell of a message that the client or the server finds too large."""
     return f"The hub refuses a message on {subject} as too large: raise its max_payload."

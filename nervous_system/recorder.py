@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from types import TracebackType
@@ -11,6 +10,8 @@ from typing import TypedDict, Unpack, cast
 from google.protobuf.internal.enum_type_wrapper import EnumTypeWrapper
 
 from nervous_system import changes, textdiff
+from nervous_system.authoring import Author
+from nervous_system.checkpoint_names import check_checkpoint_name
 from nervous_system.contract import (
     EXECUTABLE_MODE,
     FILE_MODE,
@@ -27,7 +28,7 @@ from nervous_system.contract import (
     ToolCall,
 )
 from nervous_system.errors import ContractError
-from nervous_system.events import MAX_INDEXED_NAME_BYTES, content_hash, now_us, set_occurred, uuid7
+from nervous_system.events import content_hash, now_us, uuid7
 from nervous_system.paths import check_link_target, check_resource
 from nervous_system.projects import ProjectName
 from nervous_system.publisher import Publisher
@@ -75,14 +76,10 @@ class Recorder:
         user: str = "",
         settings: Settings | None = None,
     ) -> None:
-        self._project = ProjectName.parse(project)
-        self._agent = agent
-        self._role = cast(AgentRole, AgentRole.Value(_enum_name(AgentRole, "ROLE_", role, "role")))
-        self._session = session or uuid7(now_us() // 1_000)
-        self._user = user
-        self._sequence = 0
-        self._lock = threading.Lock()
-        self._publisher = Publisher(settings or Settings.load(), self._project)
+        name = ProjectName.parse(project)
+        role_value = cast(AgentRole, AgentRole.Value(_enum_name(AgentRole, "ROLE_", role, "role")))
+        self._author = Author(name, agent, role_value, session or uuid7(now_us() // 1_000), user)
+        self._publisher = Publisher(settings or Settings.load(), name)
 
     def __enter__(self) -> Recorder:
         return self
@@ -235,31 +232,27 @@ class Recorder:
 
     def checkpoint(self, name: str, *, description: str = "", **context: Unpack[Context]) -> str:
         """Gives this moment a name, by which it can be restored."""
-        if not name or ":" in name or name != name.strip() or len(name.encode()) > MAX_INDEXED_NAME_BYTES:
-            raise ContractError(
-                f"{name[:80]!r} is not a checkpoint's name: use one without ':' or blanks around it, of "
-                f"{MAX_INDEXED_NAME_BYTES} bytes at most."
-            )
+        check_checkpoint_name(name)
         return self._record(SwarmEvent(checkpoint=Checkpoint(name=name, description=description)), context)
 
     def _record(self, event: SwarmEvent, context: Context) -> str:
         occurred = context.get("occurred")
         if occurred is not None and occurred.tzinfo is None:
             raise ContractError(f"The time {occurred} has no zone: give an aware datetime.")
-        moment_us = now_us() if occurred is None else round(occurred.timestamp() * 1_000_000)
-        event.event_id = uuid7(now_us() // 1_000)
-        set_occurred(event, moment_us)
-        event.agent_id, event.agent_role = self._agent, self._role
-        event.tenant_id, event.project_id = self._project.tenant, self._project.project
-        event.session_id, event.user_id = self._session, self._user
-        for name in ("causation_id", "correlation_id", "trace_id", "span_id", "related_commit_hash"):
-            setattr(event, name, context.get(name, ""))
-        with self._lock:
-            event.agent_sequence = self._sequence + 1
-            self._publisher.put(event.SerializeToString())
-            # Counted only once it is taken: a gap in the numbers means a loss.
-            self._sequence += 1
-        return event.event_id
+        made = self._author.event(
+            event,
+            occurred_us=None if occurred is None else round(occurred.timestamp() * 1_000_000),
+            causation_id=context.get("causation_id", ""),
+            correlation_id=context.get("correlation_id", ""),
+            trace_id=context.get("trace_id", ""),
+            span_id=context.get("span_id", ""),
+            related_commit_hash=context.get("related_commit_hash", ""),
+            take=self._put,
+        )
+        return made.event_id
+
+    def _put(self, event: SwarmEvent) -> None:
+        self._publisher.put(event.SerializeToString())
 
 
 def _enum_name(enum: EnumTypeWrapper, prefix: str, name: str, what: str) -> str:

@@ -48,6 +48,11 @@ def stored(project: ProjectName, kind: str, partition: int) -> str:
     return f"swarm.{partition}.{project.tenant}.{project.project}.{kind}"
 
 
+def anywhere(project: ProjectName, kind: str) -> str:
+    """A filter for ``stored`` in whichever partition."""
+    return f"swarm.*.{project.tenant}.{project.project}.{kind}"
+
+
 def partitioning(partitions: int) -> str:
     """The destination of the stream's subject transform, in NATS's mapping language."""
     return f"swarm.{{{{partition({partitions},1,2)}}}}.{{{{wildcard(1)}}}}.{{{{wildcard(2)}}}}.{{{{wildcard(3)}}}}"

@@ -16,6 +16,7 @@ from replay import patches
 CACHE_LIMIT_BYTES = 64 * 1024 * 1024
 # At most this many contents, each at most the inline limit, are held ready.
 GROUP_CONTENTS = 64
+FORESEEN_BLOBS = 16
 
 
 class ContentError(EnchantedError):
@@ -38,15 +39,15 @@ class Contents:
         self._cache: OrderedDict[str, bytes] = OrderedDict()
         self._cached_bytes = 0
         self._made: dict[str, bytes] = {}
+        self._foreseen: dict[str, bytes | StateChange] = {}
 
     def __call__(self, content_hash: str) -> bytes:
         """The bytes whose SHA-256, in hex, is ``content_hash``; checked."""
-        if content_hash in self._made:
-            return self._made[content_hash]
         diffs: list[tuple[str, str]] = []
         wanted = content_hash
         passed = set()
-        while (content := self._cache.get(wanted)) is None:
+        # A change may have been made to what came of a merge, which was never recorded.
+        while (content := self._made.get(wanted, self._cache.get(wanted))) is None:
             if wanted in passed:
                 raise ContentError(f"The diffs that lead to content {content_hash} go round in a circle at {wanted}.")
             passed.add(wanted)
@@ -65,6 +66,9 @@ class Contents:
 
     def _source(self, wanted: str, content_hash: str) -> bytes | StateChange:
         """The content itself, or the change whose diff leads to it."""
+        foreseen = self._foreseen.get(wanted)
+        if foreseen is not None:
+            return foreseen
         (source,) = self._history.content_sources([bytes.fromhex(wanted)])
         if source is None:
             via = "" if wanted == content_hash else f", from which {content_hash} is reached by diffs,"
@@ -84,6 +88,46 @@ class Contents:
         except DamagedError as error:
             raise ContentError(f"A part of content {content_hash} was never sent, or is damaged.") from error
 
+    def foresee(self, hashes: Sequence[str]) -> None:
+        """Fetches what leads to many contents at once; what was foreseen before is forgotten."""
+        self._foreseen = {}
+        while wanted := [each for each in dict.fromkeys(hashes) if not self._is_at_hand(each)]:
+            found = self._sources(wanted)
+            self._foreseen |= found
+            hashes = [change.previous_state_hash for change in found.values() if isinstance(change, StateChange)]
+
+    def whole(self, content_hash: str) -> bytes | None:
+        """A content that was foreseen whole, not checked; None for any other."""
+        foreseen = self._foreseen.get(content_hash)
+        return foreseen if isinstance(foreseen, bytes) else None
+
+    def _is_at_hand(self, content_hash: str) -> bool:
+        return any(content_hash in each for each in (self._foreseen, self._made, self._cache))
+
+    def _sources(self, hashes: Sequence[str]) -> dict[str, bytes | StateChange]:
+        """What ``_source`` gives, for many; those in parts, or of which nothing is known, are left out."""
+        digests = [bytes.fromhex(each) for each in hashes]
+        known = list(zip(digests, self._history.content_sources(digests), strict=True))
+        found: dict[str, bytes | StateChange] = {}
+        blobs = [digest for digest, source in known if source is not None and source.form == ContentForm.BLOB]
+        size_bytes = 0
+        for start in range(0, len(blobs), FORESEEN_BLOBS):
+            group = blobs[start : start + FORESEEN_BLOBS]
+            contents = self._history.blobs(group)
+            found |= zip(map(bytes.hex, group), contents, strict=True)
+            size_bytes += sum(map(len, contents))
+            if size_bytes > CACHE_LIMIT_BYTES:
+                break
+        carried = [(digest.hex(), source) for digest, source in known if source and source.form != ContentForm.BLOB]
+        events = self._history.events_at([source.version for _, source in carried])
+        for (content_hash, _), stored in zip(carried, events, strict=True):
+            change = decode(stored.data).state_change
+            if change.HasField("content"):
+                found[content_hash] = change.content
+            elif change.diff_patch:
+                found[content_hash] = change
+        return found
+
     def add(self, content: bytes) -> str:
         """Takes in a content that was never recorded, such as a merge's; returns its SHA-256, hex."""
         content_hash = hashlib.sha256(content).hexdigest()
@@ -92,7 +136,7 @@ class Contents:
 
     def keep(self, content_hash: str, content: bytes) -> None:
         """Remembers a content that was checked against its hash, as long as there is room."""
-        if len(content) > CACHE_LIMIT_BYTES // 4:
+        if len(content) > CACHE_LIMIT_BYTES // 4 or content_hash in self._cache:
             return
         self._cache[content_hash] = content
         self._cached_bytes += len(content)
@@ -105,33 +149,24 @@ class ReadAhead:
     """Contents that will be asked for in a known order, many fetched at a time.
 
     Args:
-        history: the project.
-        contents: gives what is not stored whole.
+        contents: where they come from.
         order: the hashes, as they will be asked for; another may be asked for as well.
     """
 
-    def __init__(self, history: History, contents: Contents, order: Sequence[str]) -> None:
-        self._history = history
+    def __init__(self, contents: Contents, order: Sequence[str]) -> None:
         self._contents = contents
         self._order = list(dict.fromkeys(order))
         self._position = {content_hash: index for index, content_hash in enumerate(self._order)}
-        self._ready: dict[str, bytes | None] = {}
+        self._ready = range(0)
 
     def __call__(self, content_hash: str) -> bytes:
         """The bytes of a hash; not checked where they come whole, as who restores them checks all."""
-        if content_hash not in self._ready and content_hash in self._position:
-            self._ready = self._fetch(self._position[content_hash])
-        ready = self._ready.get(content_hash)
-        return self._contents(content_hash) if ready is None else ready
-
-    def _fetch(self, start: int) -> dict[str, bytes | None]:
-        """The next contents in order; None for those that are not stored whole."""
-        digests = [bytes.fromhex(each) for each in self._order[start : start + GROUP_CONTENTS]]
-        sources = zip(digests, self._history.content_sources(digests), strict=True)
-        whole = [digest for digest, source in sources if source is not None and source.form == ContentForm.BLOB]
-        found: dict[str, bytes | None] = {digest.hex(): None for digest in digests}
-        found.update((digest.hex(), content) for digest, content in zip(whole, self._history.blobs(whole), strict=True))
-        return found
+        position = self._position.get(content_hash)
+        if position is not None and position not in self._ready:
+            self._ready = range(position, position + GROUP_CONTENTS)
+            self._contents.foresee(self._order[position : position + GROUP_CONTENTS])
+        whole = self._contents.whole(content_hash)
+        return self._contents(content_hash) if whole is None else whole
 
 
 def _patched(diff: str, content: bytes, target: str) -> bytes:

@@ -13,7 +13,7 @@ from nervous_system.contract import SwarmEvent
 from nervous_system.errors import EnchantedError
 from nervous_system.ledger.history import History, Outline
 from nervous_system.ledger.records import PathChange
-from nervous_system.ledger.snapshots import Held, Manifest, Snapshot, SnapshotStore
+from nervous_system.ledger.snapshots import Held, Manifest, Snapshot, SnapshotStore, Whole
 from nervous_system.ledger.versions import Version
 from replay.conflicts import conflict_event
 from replay.contents import Contents
@@ -27,7 +27,8 @@ logger = logging.getLogger(__name__)
 # A snapshot is due after so many events, and not before there are as many as the tree has entries: what all snapshots
 # take then grows as the history does.
 LEAST_EVENTS = 1_000
-DIFFS_LIMIT = 32
+DIFFS_LIMIT = 8
+DUE_CONTENTS = 16
 # An event that says it occurred later than it was recorded, by more than clocks differ, would keep every snapshot
 # behind it from being of use for a time; its path is left out instead.
 LEAD_LIMIT_US = 60_000_000
@@ -57,6 +58,8 @@ class Keeper:
         self._merger = Merger(self._contents)
         self._cannot_merge = False
         self._conflicts: list[SwarmEvent] = []
+        # Contents to be stored whole, by their hash; the version of the event that leaves them.
+        self._due: dict[bytes, Version] = {}
         self._position: Version | None
         self._events: int
         self._load()
@@ -74,6 +77,7 @@ class Keeper:
             if self._events - self._base_events >= max(self._least_events, len(self._folding.tree)):
                 self._save(outline.version)
                 written += 1
+        self._store_wholes()
         self._tell_conflicts()
         return written
 
@@ -122,19 +126,24 @@ class Keeper:
             self._diffs.pop(resource, None)
             return
         diffs = self._diffs.get(resource, 0) + 1
-        if diffs >= DIFFS_LIMIT and self._keep_whole(outline.version, digest):
+        if diffs >= DIFFS_LIMIT:
             diffs = 0
-        self._diffs[resource] = min(diffs, DIFFS_LIMIT)
+            self._due[digest] = outline.version
+        self._diffs[resource] = diffs
+        if len(self._due) >= DUE_CONTENTS:
+            self._store_wholes()
 
-    def _keep_whole(self, version: Version, digest: bytes) -> bool:
-        try:
-            content = self._contents(digest.hex())
-        except EnchantedError as error:
-            # Whoever asks for the content is told; here nothing depends on it.
-            logger.warning("%s at version %s: %s", self._history.name, version, error)
-            return False
-        self._store.keep_whole(digest, content, version)
-        return True
+    def _store_wholes(self) -> None:
+        self._contents.foresee([digest.hex() for digest in self._due])
+        wholes = []
+        for digest, version in self._due.items():
+            try:
+                wholes.append(Whole(digest, self._contents(digest.hex()), version))
+            except EnchantedError as error:
+                # Whoever asks for the content is told; here nothing depends on it.
+                logger.warning("%s at version %s: %s", self._history.name, version, error)
+        self._store.keep_whole(wholes)
+        self._due = {}
 
     def _merge(self, meeting: Meeting) -> str | None:
         try:
@@ -148,6 +157,7 @@ class Keeper:
     def _save(self, version: Version) -> None:
         # A conflict behind a snapshot is not seen again.
         self._tell_conflicts()
+        self._store_wholes()
         manifest = Manifest(dict(self._settled()), frozenset(self._unsettled))
         snapshot = Snapshot(
             version=version,

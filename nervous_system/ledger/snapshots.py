@@ -19,7 +19,7 @@ from nervous_system.ledger.records import ContentForm, ContentSource, DamagedErr
 from nervous_system.ledger.transaction import Engine, KeyValue, Transaction
 from nervous_system.ledger.versions import STAMP_BYTES, Version
 
-# Chunks written in one transaction: half a megabyte or so.
+# Chunks written in one transaction: half a megabyte at most.
 GROUP_CHUNKS = 5
 
 _HEADER = struct.Struct(">BQQqqq32sIB12s")
@@ -129,6 +129,21 @@ class Snapshot:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class Whole:
+    """A content to be stored whole.
+
+    Args:
+        digest: SHA-256 of the content, which the caller has checked.
+        content: the bytes.
+        version: of an event that leaves it.
+    """
+
+    digest: bytes
+    content: bytes
+    version: Version
+
+
 class SnapshotStore:
     """One project's own snapshots. Every method may raise LedgerError."""
 
@@ -156,28 +171,18 @@ class SnapshotStore:
 
         self._engine.run(work)
 
-    def keep_whole(self, digest: bytes, content: bytes, version: Version) -> None:
-        """Stores a content that diffs lead to, so that they need not be followed from here on.
-
-        Args:
-            digest: SHA-256 of the content, which the caller has checked.
-            content: the bytes.
-            version: of an event that leaves it.
-        """
-        blob, source = keys.blob(self._tenant_prefix, digest), self._keys.content(digest)
-        first, *more = records.chunks(records.compress(content))
-        # A blob is taken to be whole where its first chunk is there, which therefore comes last.
-        self._write([(keys.chunk(blob, number), piece) for number, piece in enumerate(more, start=1)])
-        value = version.stamp + records.content_suffix(ContentForm.BLOB, version.incarnation)
-
-        def work(transaction: Transaction) -> None:
-            stored = transaction.get(source)
-            if stored is not None and ContentSource.decode(stored).form != ContentForm.EVENT:
-                return
-            transaction.set(blob, first)
-            transaction.set(source, value)
-
-        self._engine.run(work)
+    def keep_whole(self, contents: Sequence[Whole]) -> None:
+        """Stores contents that diffs lead to, so that these need not be followed from there on."""
+        ready: list[tuple[bytes, bytes, bytes, bytes]] = []
+        for whole in contents:
+            blob, source = keys.blob(self._tenant_prefix, whole.digest), self._keys.content(whole.digest)
+            first, *more = records.chunks(records.compress(whole.content))
+            # A blob is taken to be whole where its first chunk is there, which therefore comes last.
+            self._write([(keys.chunk(blob, number), piece) for number, piece in enumerate(more, start=1)])
+            suffix = records.content_suffix(ContentForm.BLOB, whole.version.incarnation)
+            ready.append((source, whole.version.stamp + suffix, blob, first))
+        for start in range(0, len(ready), GROUP_CHUNKS):
+            self._engine.run(partial(_set_sources, ready=ready[start : start + GROUP_CHUNKS]))
 
     def _write(self, pairs: Sequence[KeyValue]) -> None:
         """Writes pairs that need not be there together, in transactions of a good size."""
@@ -201,6 +206,15 @@ def read_manifest(engine: Engine, place: Place, snapshot: Snapshot) -> Manifest:
 def _set(transaction: Transaction, pairs: Sequence[KeyValue]) -> None:
     for key, value in pairs:
         transaction.set(key, value)
+
+
+def _set_sources(transaction: Transaction, ready: Sequence[tuple[bytes, bytes, bytes, bytes]]) -> None:
+    stored = transaction.get_many([source for source, *_ in ready])
+    for (source, value, blob, first), present in zip(ready, stored, strict=True):
+        # What is stored whole already stays as it is.
+        if present is None or ContentSource.decode(present).form == ContentForm.EVENT:
+            transaction.set(blob, first)
+            transaction.set(source, value)
 
 
 def _get(transaction: Transaction, wanted: Sequence[bytes]) -> list[bytes | None]:

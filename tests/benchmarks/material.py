@@ -33,7 +33,7 @@ def file_event(path: str, content: bytes, project: ProjectName = PROJECT) -> byt
         content=content,
         new_state_hash=content_hash(content),
     )
-    return _finished(SwarmEvent(state_change=change), project)
+    return finished(SwarmEvent(state_change=change), project)
 
 
 def log_messages(data: Sequence[bytes], size: int, project: ProjectName = PROJECT) -> list[LogMessage]:
@@ -68,10 +68,11 @@ def _event(number: int, project: ProjectName, chance: random.Random) -> bytes:
             event = SwarmEvent(tool_call=ToolCall(name="pytest", arguments="-q", result=text, exit_code=0))
         case _:
             return file_event(f"src/module_{number}.py", text.encode(), project)
-    return _finished(event, project)
+    return finished(event, project)
 
 
-def _finished(event: SwarmEvent, project: ProjectName) -> bytes:
+def finished(event: SwarmEvent, project: ProjectName = PROJECT) -> bytes:
+    """The bytes of an event once it has an id, a time and an agent."""
     event.event_id = uuid7(now_us() // 1_000)
     event.agent_id, event.tenant_id, event.project_id = "coder-7", project.tenant, project.project
     set_occurred(event, now_us())

@@ -154,10 +154,10 @@ def test_reading_ahead_gives_what_reading_one_by_one_gives(hub: Hub) -> None:
     history = hub.history()
     contents = Contents(history)
     order = [content_hash(each) for each in [*long[::-1], *small, edited, long[3]]]
-    ahead = ReadAhead(history, contents, order)
+    ahead = ReadAhead(contents, order)
     assert [ahead(each) for each in order] == [contents(each) for each in order]
     # Asked for out of order, and for what was not announced.
-    other = ReadAhead(history, contents, order[:5])
+    other = ReadAhead(contents, order[:5])
     assert [other(each) for each in reversed(order)] == [contents(each) for each in reversed(order)]
     with pytest.raises(ContentError):
         other(content_hash(b"never recorded"))

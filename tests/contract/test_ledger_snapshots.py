@@ -159,7 +159,7 @@ def test_a_long_chain_of_diffs_gets_a_whole_content(hub: Hub) -> None:
             keeper(hub).advance()
         text = after
     forms = [source and source.form for source in hub.history().content_sources(digests)]
-    assert forms.count(ContentForm.BLOB) == 2
+    assert forms.count(ContentForm.BLOB) >= 2
     assert Contents(hub.history())(digests[-1].hex()) == text
 
 

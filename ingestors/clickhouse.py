@@ -12,10 +12,10 @@ from clickhouse_connect.driver.exceptions import ClickHouseError
 
 from ingestors import rows, schema
 from ingestors.sink import Limits
-from nervous_system.bus import StreamIdentity
 from nervous_system.errors import AccessError, EnchantedError, SettingsError, UnavailableError
 from nervous_system.landing import Batch, Cursor, Refusal
 from nervous_system.settings import Settings
+from nervous_system.streams import StreamIdentity
 
 TABLE = "events"
 AUTHENTICATION_FAILED = "Code: 516"

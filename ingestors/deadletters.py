@@ -5,9 +5,9 @@ from __future__ import annotations
 from nats.js import JetStreamContext
 
 from nervous_system import bus, subjects
-from nervous_system.bus import StreamIdentity
 from nervous_system.events import MESSAGE_LIMIT_BYTES
 from nervous_system.landing import Refusal
+from nervous_system.streams import StreamIdentity
 
 # A reason may quote what an agent wrote, at any length; reason and bytes together must be a message that the log takes.
 REASON_LIMIT_CHARACTERS = 500

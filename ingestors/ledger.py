@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ingestors.sink import Limits
-from nervous_system.bus import StreamIdentity
 from nervous_system.landing import Batch, Cursor, Refusal
 from nervous_system.ledger.ledger import TRANSACTION_BYTES, TRANSACTION_EVENTS, Ledger
 from nervous_system.settings import Settings
+from nervous_system.streams import StreamIdentity
 
 
 class LedgerSink:

@@ -26,9 +26,9 @@ from ingestors.reading import LogMessage, read
 from ingestors.retries import Backoff
 from ingestors.sink import Sink
 from nervous_system import bus, subjects
-from nervous_system.bus import StreamIdentity
 from nervous_system.errors import EnchantedError
 from nervous_system.landing import Batch, Cursor, LandedMessage, Refusal
+from nervous_system.streams import StreamIdentity
 
 logger = logging.getLogger(__name__)
 

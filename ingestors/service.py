@@ -19,6 +19,7 @@ from nervous_system import bus
 from nervous_system.errors import SettingsError
 from nervous_system.health import HealthFile
 from nervous_system.settings import Settings
+from nervous_system.streams import StreamIdentity
 
 logger = logging.getLogger(__name__)
 
@@ -68,7 +69,7 @@ async def _until_connected(settings: Settings, stopping: asyncio.Event) -> Clien
 
 async def _until_ready(
     settings: Settings, client: Client, sink: Sink, stopping: asyncio.Event, health: HealthFile
-) -> bus.StreamIdentity | None:
+) -> StreamIdentity | None:
     """The stream, once it is there and the sink is open; None where the process is stopped before."""
     failures = 0
     while not stopping.is_set():

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from nervous_system.bus import StreamIdentity
 from nervous_system.landing import Batch, Cursor, Refusal
+from nervous_system.streams import StreamIdentity
 
 
 @dataclass(frozen=True, slots=True)

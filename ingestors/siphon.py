@@ -17,10 +17,10 @@ from botocore.exceptions import BotoCoreError, ClientError
 from ingestors.sink import Limits
 from nervous_system import archive, columns
 from nervous_system.archive import EventsObject
-from nervous_system.bus import StreamIdentity
 from nervous_system.errors import AccessError, UnavailableError
 from nervous_system.landing import Batch, Cursor, LandedMessage, Refusal
 from nervous_system.settings import Settings
+from nervous_system.streams import StreamIdentity
 
 if TYPE_CHECKING:
     from types_boto3_s3 import S3Client

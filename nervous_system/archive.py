@@ -11,8 +11,8 @@ import re
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 
-from nervous_system.bus import StreamIdentity
 from nervous_system.events import utc
+from nervous_system.streams import StreamIdentity
 
 EVENTS = "events/v1/"
 BLOBS = "blobs/v1/"

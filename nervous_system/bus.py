@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
-from dataclasses import dataclass
 from datetime import datetime
 
 import nats
@@ -17,6 +16,7 @@ from nats.js.errors import APIError, NotFoundError, ServiceUnavailableError
 from nervous_system import subjects
 from nervous_system.errors import AccessError, EnchantedError, SettingsError, UnavailableError
 from nervous_system.settings import Settings
+from nervous_system.streams import StreamIdentity
 
 logger = logging.getLogger(__name__)
 
@@ -35,23 +35,6 @@ _VERSION_KEY = "_nats.ver"
 _INVALID_REQUEST = 10025
 _MESSAGE_TOO_LARGE = 10054
 _INSUFFICIENT_STORAGE = (10023, 10047, 10077)
-
-
-@dataclass(frozen=True, slots=True)
-class StreamIdentity:
-    """Which stream a sequence counts in: one that was made anew under the same name starts at 1 again."""
-
-    name: str
-    created_us: int
-
-    def __str__(self) -> str:
-        return f"{self.name}@{self.created_us}"
-
-    @classmethod
-    def parse(cls, text: str) -> StreamIdentity:
-        """Reads what ``str`` wrote."""
-        name, _, created_us = text.rpartition("@")
-        return cls(name, int(created_us))
 
 
 async def connect(settings: Settings, *, patient: bool = False) -> Client:

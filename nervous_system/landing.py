@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from nervous_system.bus import StreamIdentity
 from nervous_system.contract import SwarmEvent
 from nervous_system.projects import ProjectName
+from nervous_system.streams import StreamIdentity
 
 
 @dataclass(frozen=True, slots=True)

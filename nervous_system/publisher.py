@@ -23,6 +23,7 @@ from nervous_system.errors import ContractError, UnavailableError
 from nervous_system.events import BATCH_LIMIT_BYTES, BATCH_LIMIT_EVENTS, EVENT_LIMIT_BYTES, encode_batch
 from nervous_system.projects import ProjectName
 from nervous_system.settings import Settings
+from nervous_system.streams import StreamIdentity
 
 T = TypeVar("T")
 
@@ -66,7 +67,7 @@ class Publisher:
             raise
 
     @property
-    def stream(self) -> bus.StreamIdentity:
+    def stream(self) -> StreamIdentity:
         """The stream that ``last_sequence`` counts in."""
         return self._stream
 

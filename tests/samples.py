@@ -6,12 +6,12 @@ import hashlib
 from collections.abc import Iterable
 from typing import Any
 
-from nervous_system.bus import StreamIdentity
 from nervous_system.contract import Checkpoint, Operation, StateChange, SwarmEvent
 from nervous_system.events import content_hash, set_occurred, uuid7
 from nervous_system.inspection import inspect
 from nervous_system.landing import Batch, LandedEvent, LandedMessage
 from nervous_system.projects import ProjectName
+from nervous_system.streams import StreamIdentity
 
 PROJECT = ProjectName("acme", "shop")
 STREAM = StreamIdentity("SWARM", 1_763_000_000_000_000)

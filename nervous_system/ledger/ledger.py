@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from nervous_system.bus import StreamIdentity
 from nervous_system.contract import Origin
 from nervous_system.errors import ContractError, NotFoundError
 from nervous_system.landing import Batch, Cursor
@@ -23,6 +22,7 @@ from nervous_system.ledger.transaction import Engine, Transaction
 from nervous_system.ledger.versions import MAX_INCARNATION, Version
 from nervous_system.projects import ProjectName
 from nervous_system.settings import Settings
+from nervous_system.streams import StreamIdentity
 
 ROOT = "enchanted"
 # No tenant can be called so: names begin with a letter or digit.

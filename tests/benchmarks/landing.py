@@ -20,12 +20,12 @@ from infrastructure.local.stack import running_stack
 from ingestors.clickhouse import ClickHouseSink
 from ingestors.reading import LogMessage
 from nervous_system import columns
-from nervous_system.bus import StreamIdentity
 from nervous_system.contract import SwarmEvent
 from nervous_system.events import cut_batch, occurred_us, utc
 from nervous_system.landed import wait_until_landed
 from nervous_system.publisher import Publisher
 from nervous_system.settings import Settings
+from nervous_system.streams import StreamIdentity
 from tests.benchmarks.material import PROJECT, batches, events, log_messages
 from tests.benchmarks.report import Contender, compare
 

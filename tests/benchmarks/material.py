@@ -7,11 +7,11 @@ from collections.abc import Iterator, Sequence
 
 from ingestors.reading import LogMessage, read
 from nervous_system import subjects
-from nervous_system.bus import StreamIdentity
 from nervous_system.contract import FILE_MODE, AgentDecision, Operation, StateChange, SwarmEvent, ToolCall
 from nervous_system.events import content_hash, encode_batch, now_us, set_occurred, uuid7
 from nervous_system.landing import Batch
 from nervous_system.projects import ProjectName
+from nervous_system.streams import StreamIdentity
 
 PROJECT = ProjectName("bench", "swarm")
 PARTITION = 0

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pytest
 
-from nervous_system.bus import StreamIdentity
 from nervous_system.contract import AgentDecision
 from nervous_system.errors import NotFoundError
 from nervous_system.events import decode, occurred_us
@@ -21,6 +20,7 @@ from nervous_system.ledger.append import CursorMovedError, Landed
 from nervous_system.ledger.ledger import Ledger
 from nervous_system.ledger.transaction import Engine
 from nervous_system.projects import ProjectName
+from nervous_system.streams import StreamIdentity
 from tests.contract import ledger_worker
 from tests.contract.hub import SINK, ForgetfulEngine, Hub, opened_hub
 from tests.samples import BEGAN_US, PROJECT, STREAM, batch, delete, event, message, write

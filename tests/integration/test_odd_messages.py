@@ -18,12 +18,12 @@ from ingestors.clickhouse import TABLE, ClickHouseSink, connect
 from ingestors.ledger import LedgerSink
 from ingestors.pump import LogFellBackError, PartitionWorker
 from nervous_system import bus, subjects
-from nervous_system.bus import StreamIdentity
 from nervous_system.contract import SwarmEvent
 from nervous_system.events import MESSAGE_LIMIT_BYTES, encode_batch, uuid7
 from nervous_system.landing import Batch, Cursor, LandedMessage
 from nervous_system.projects import ProjectName
 from nervous_system.settings import Settings
+from nervous_system.streams import StreamIdentity
 from nervous_system.subjects import StoredSubject
 from tests.integration.stores import in_clickhouse, in_ledger
 from tests.samples import STREAM, event, message

@@ -22,6 +22,7 @@ from nervous_system.landed import last_sequence, wait_until_landed
 from nervous_system.projects import ProjectName
 from nervous_system.recorder import Recorder
 from nervous_system.settings import Settings
+from nervous_system.streams import StreamIdentity
 from nervous_system.subjects import StoredSubject
 from nervous_system.submission import MovedError, Submission, packed, submit
 from tests.integration.command import Enchanted
@@ -279,7 +280,7 @@ def test_a_stream_made_without_batches_is_changed_and_stays_the_same(own_hub: Se
             )
         )
 
-    async def ensure(context: JetStreamContext) -> tuple[bus.StreamIdentity, api.StreamInfo]:
+    async def ensure(context: JetStreamContext) -> tuple[StreamIdentity, api.StreamInfo]:
         return await bus.ensure_stream(context, own_hub), await context.stream_info(own_hub.stream)
 
     old = on_log(own_hub, make)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from nervous_system import archive
 from nervous_system.archive import EventsObject
-from nervous_system.bus import StreamIdentity
+from nervous_system.streams import StreamIdentity
 
 streams = st.builds(StreamIdentity, st.from_regex(r"[A-Za-z0-9_@-]{1,20}", fullmatch=True), st.integers(0, 1 << 60))
 sequences = st.integers(0, (1 << 64) - 1)

@@ -136,7 +136,7 @@ def tree_of(state: State) -> Tree:
         raise ConflictError(
             f"By this moment {len(state.conflicts)} change(s) were made to another content than the one that was "
             f"there. The first: {first.resource!r} at version {first.version} starts from {first.claimed[:12]}, but "
-            f"{first.found[:12] or 'nothing'} was there. Say what shall stand with restore --on-conflict "
+            f"{first.found[:12] or 'nothing'} was there. Say what shall stand with --on-conflict "
             f"ours|theirs|mark, or take an earlier moment: before:{first.version}."
         )
     return state.tree

@@ -26,8 +26,13 @@ COMMANDS = {
     "why": "infrastructure.cli.reasons:why",
     "verify": "infrastructure.cli.verifying:verify",
     "restore": "infrastructure.cli.restoring:restore",
+    "undo": "infrastructure.cli.undoing:undo",
+    "fork": "infrastructure.cli.forking:fork",
+    "checkpoint": "infrastructure.cli.checkpoints:checkpoint",
+    "export": "infrastructure.cli.exporting:export",
     "sql": "infrastructure.cli.questions:sql",
     "ingest": "infrastructure.cli.ingest:ingest",
+    "snapshots": "infrastructure.cli.snapshots:snapshots",
 }
 # What to install for a module that an extra brings.
 EXTRAS = {

@@ -1,0 +1,1 @@
+"""A project's history in other tools' forms: a Git repository, CloudEvents."""

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from infrastructure.cli.history import TYPES, as_json, printable
-from infrastructure.cli.options import PROJECT, opened_ledger
+from infrastructure.cli.options import PROJECT, at_option, conflict_option, known_at_option, opened_ledger
 from nervous_system.events import event_type, occurred_us
 from nervous_system.ledger.history import History
 from nervous_system.projects import ProjectName
@@ -26,11 +26,6 @@ from replay.merging import Policy
 NAMES_SHOWN = 5
 PROGRESS_EVERY_EVENTS = 100
 
-at_option = click.option(
-    "--at", "moment_text", default="now", metavar="MOMENT", help=f"Up to this moment: {moments.HELP}."
-)
-known_at_option = click.option("--known-at", metavar="TIME", help="Only what the log had by then.")
-
 
 @click.group()
 def export() -> None:
@@ -42,13 +37,7 @@ def export() -> None:
 @click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
 @at_option
 @known_at_option
-@click.option(
-    "--on-conflict",
-    type=click.Choice([policy.value for policy in Policy]),
-    default=Policy.FAIL.value,
-    show_default=True,
-    help="Where two changes of one file cannot be merged: refuse, keep the first, take the second, or show both.",
-)
+@conflict_option
 @click.option("--branch", default="main", show_default=True, metavar="NAME", help="What the branch is called.")
 @click.option("--bare", is_flag=True, help="Make a bare repository, without a work tree.")
 @click.option("--no-trailers", is_flag=True, help="End no message in lines that lead back to the events.")

@@ -12,6 +12,8 @@ from nervous_system.errors import ContractError
 from nervous_system.ledger.ledger import Ledger
 from nervous_system.projects import ProjectName
 from nervous_system.settings import Settings
+from replay import moments
+from replay.merging import Policy
 
 
 class ProjectType(click.ParamType[ProjectName]):
@@ -28,6 +30,16 @@ class ProjectType(click.ParamType[ProjectName]):
 
 
 PROJECT = ProjectType()
+
+at_option = click.option("--at", "moment_text", default="now", metavar="MOMENT", help=f"The moment: {moments.HELP}.")
+known_at_option = click.option("--known-at", metavar="TIME", help="Only what the log had by then.")
+conflict_option = click.option(
+    "--on-conflict",
+    type=click.Choice([policy.value for policy in Policy]),
+    default=Policy.FAIL.value,
+    show_default=True,
+    help="Where two changes of one file cannot be merged: refuse, keep the first, take the second, or show both.",
+)
 
 
 @contextmanager

@@ -12,8 +12,8 @@ from rich.console import Console
 from rich.text import Text
 
 from infrastructure.cli.history import as_json, summary
-from infrastructure.cli.options import PROJECT, opened_ledger
-from nervous_system.contract import SwarmEvent
+from infrastructure.cli.options import PROJECT, known_at_option, opened_ledger
+from nervous_system.contract import MessageKind, SwarmEvent
 from nervous_system.events import decode, event_type, occurred_us, utc
 from nervous_system.ledger.history import History, StoredEvent
 from nervous_system.ledger.versions import Version
@@ -32,18 +32,26 @@ Told = tuple[StoredEvent, SwarmEvent]
 @click.argument("project", type=PROJECT)
 @click.option("--path", help="Only changes of this path, or of what is below this folder.")
 @click.option("--at", "moment_text", default="now", metavar="MOMENT", help=f"Up to this moment: {moments.HELP}.")
+@known_at_option
 @click.option("--since", metavar="MOMENT", help="Only what came after this moment.")
 @click.option("--follow", is_flag=True, help="Go on as events land, until Ctrl-C.")
 @click.option("--json", "json_lines", is_flag=True, help="One JSON object a line.")
 def timeline(
-    *, project: ProjectName, path: str | None, moment_text: str, since: str | None, follow: bool, json_lines: bool
+    *,
+    project: ProjectName,
+    path: str | None,
+    moment_text: str,
+    known_at: str | None,
+    since: str | None,
+    follow: bool,
+    json_lines: bool,
 ) -> None:
     """Tell who did what in PROJECT, when, and why, oldest first."""
-    if follow and moment_text != "now":
-        raise click.UsageError("--follow goes on from now: leave --at out.")
+    if follow and (moment_text != "now" or known_at):
+        raise click.UsageError("--follow goes on from now: leave --at and --known-at out.")
     with opened_ledger() as ledger:
         history = ledger.history(project)
-        moment = moments.resolve(history, moment_text)
+        moment = moments.resolve(history, moment_text, known_at=known_at)
         since_us = moments.parse_time(since) if since else None
         after = moments.resolve(history, since).through if since and since_us is None else None
         told = _from_the_past(history, moment, after, since_us)
@@ -51,7 +59,7 @@ def timeline(
         console = Console(soft_wrap=True, highlight=False, markup=False)
         why = _reasons(history)
         for stored, event in events:
-            if path is not None and not _touches(event, path):
+            if path is not None and not _touches(_changing(history, event), path):
                 continue
             rationale = why(event.causation_id)
             if json_lines:
@@ -85,6 +93,14 @@ def _reasons(history: History) -> Callable[[str], str]:
         return decision.decision.rationale if decision is not None else ""
 
     return rationale
+
+
+def _changing(history: History, event: SwarmEvent) -> SwarmEvent:
+    """The event itself; of what tells of a conflict, the change that it tells of."""
+    if event.message.kind != MessageKind.MESSAGE_KIND_CONFLICT:
+        return event
+    version = history.version_of_event(event.causation_id)
+    return event if version is None else decode(history.event(version).data)
 
 
 def _touches(event: SwarmEvent, path: str) -> bool:

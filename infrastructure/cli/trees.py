@@ -11,28 +11,29 @@ import click
 from rich.console import Console
 from rich.text import Text
 
-from infrastructure.cli.options import PROJECT, opened_ledger
+from infrastructure.cli.options import PROJECT, at_option, conflict_option, known_at_option, opened_ledger
 from nervous_system.errors import NotFoundError
 from nervous_system.ledger.history import History
 from nervous_system.projects import ProjectName
 from replay import moments
 from replay.contents import Contents
 from replay.difference import Difference, counts, differences, unified
-from replay.merging import tree_at
-from replay.tree import Tree
+from replay.merging import Policy, tree_at
 
 _COLOURS = {"+": "green", "-": "red", "@": "cyan"}
-at_option = click.option("--at", "moment_text", default="now", metavar="MOMENT", help=f"The moment: {moments.HELP}.")
 
 
 @click.command()
 @click.argument("project", type=PROJECT)
 @at_option
+@known_at_option
+@conflict_option
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def ls(*, project: ProjectName, moment_text: str, as_json: bool) -> None:
+def ls(*, project: ProjectName, moment_text: str, known_at: str | None, on_conflict: str, as_json: bool) -> None:
     """List the files of PROJECT as of a moment: mode, content hash, path."""
     with _history(project) as history:
-        tree = _tree(history, moment_text, Contents(history))
+        moment = moments.resolve(history, moment_text, known_at=known_at)
+        tree = tree_at(history, moment, Contents(history), Policy(on_conflict))
     rows = [{"mode": f"{entry.mode:06o}", "hash": entry.content_hash, "path": path} for path, entry in tree.items()]
     rows.sort(key=lambda row: row["path"])
     if as_json:
@@ -45,12 +46,14 @@ def ls(*, project: ProjectName, moment_text: str, as_json: bool) -> None:
 @click.argument("project", type=PROJECT)
 @click.argument("path")
 @at_option
-def cat(*, project: ProjectName, path: str, moment_text: str) -> None:
+@known_at_option
+@conflict_option
+def cat(*, project: ProjectName, path: str, moment_text: str, known_at: str | None, on_conflict: str) -> None:
     """Print the content of PATH in PROJECT as of a moment, byte for byte."""
     with _history(project) as history:
-        moment = moments.resolve(history, moment_text)
+        moment = moments.resolve(history, moment_text, known_at=known_at)
         contents = Contents(history)
-        entry = tree_at(history, moment, contents).get(path)
+        entry = tree_at(history, moment, contents, Policy(on_conflict)).get(path)
         if entry is None:
             raise NotFoundError(f"There is no {path!r} in {project} as of {moment.meaning}: see `enchanted ls`.")
         sys.stdout.buffer.write(contents(entry.content_hash))
@@ -61,13 +64,28 @@ def cat(*, project: ProjectName, path: str, moment_text: str) -> None:
 @click.argument("project", type=PROJECT)
 @click.argument("before")
 @click.argument("after", default="now")
+@known_at_option
+@conflict_option
 @click.option("--stat", is_flag=True, help="Only how many lines of each file were added and removed.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def diff(*, project: ProjectName, before: str, after: str, stat: bool, as_json: bool) -> None:
+def diff(
+    *,
+    project: ProjectName,
+    before: str,
+    after: str,
+    known_at: str | None,
+    on_conflict: str,
+    stat: bool,
+    as_json: bool,
+) -> None:
     """Show what changed in PROJECT between two moments, BEFORE and AFTER (default: now)."""
     with _history(project) as history:
         contents = Contents(history)
-        found = differences(_tree(history, before, contents), _tree(history, after, contents))
+        first, second = (
+            tree_at(history, moments.resolve(history, text, known_at=known_at), contents, Policy(on_conflict))
+            for text in (before, after)
+        )
+        found = differences(first, second)
         if as_json:
             click.echo(json.dumps([_facts(each, contents) for each in found], ensure_ascii=False, indent=2))
         elif stat:
@@ -80,10 +98,6 @@ def diff(*, project: ProjectName, before: str, after: str, stat: bool, as_json: 
 def _history(project: ProjectName) -> Iterator[History]:
     with opened_ledger() as ledger:
         yield ledger.history(project)
-
-
-def _tree(history: History, moment_text: str, contents: Contents) -> Tree:
-    return tree_at(history, moments.resolve(history, moment_text), contents)
 
 
 def _facts(difference: Difference, contents: Contents) -> dict[str, str | int]:

@@ -134,6 +134,15 @@ class Contents:
         self._made[content_hash] = content
         return content_hash
 
+    @property
+    def has_made(self) -> bool:
+        """Whether any content was taken in that may never have been recorded."""
+        return bool(self._made)
+
+    def is_made(self, content_hash: str) -> bool:
+        """Whether a content was taken in that may never have been recorded."""
+        return content_hash in self._made
+
     def keep(self, content_hash: str, content: bytes) -> None:
         """Remembers a content that was checked against its hash, as long as there is room."""
         if len(content) > CACHE_LIMIT_BYTES // 4 or content_hash in self._cache:

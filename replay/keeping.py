@@ -106,6 +106,10 @@ class Keeper:
         standing = self._folding.tree.get(resource)
         self._cannot_merge = False
         met = self._folding.apply(resource, outline.version, row)
+        now = self._folding.tree.get(resource)
+        if met is not None and now is not None and self._contents.is_made(now.content_hash):
+            # Work may go on from what a merge came to, as diffs.
+            self._due[bytes.fromhex(now.content_hash)] = outline.version
         if met is not None and self._cannot_merge and self._history.owns(outline.version):
             self._conflicts.append(conflict_event(outline, met))
         is_ahead = row.occurred_us > row.recorded_us + LEAD_LIMIT_US

@@ -8,6 +8,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from enum import Enum
 
 from nervous_system.textdiff import as_text, split_lines
 
@@ -56,6 +57,36 @@ def merge(base: bytes, ours: bytes, theirs: bytes, names: tuple[str, str] = ("ou
     return Merged("".join(pieces).encode(), conflicts)
 
 
+class Side(Enum):
+    """Where a line of a merged content comes from."""
+
+    OURS = 1
+    THEIRS = 2
+    MARKER = 3
+
+
+Stretch = tuple[Side, slice]
+"""Lines of one side that stand in a merged content, counted from 0 in that side; a marker's slice is its line alone."""
+
+
+def stretches(base: bytes, ours: bytes, theirs: bytes) -> list[Stretch] | None:
+    """What ``merge`` makes its content of, in order; lines that both sides have are taken for ours.
+
+    Returns:
+        None where a side is not text.
+    """
+    texts = [as_text(content) for content in (base, ours, theirs)]
+    if None in texts:
+        return None
+    found: list[Stretch] = []
+    our_end = their_end = 0
+    for region in _regions(*(split_lines(text or "") for text in texts)):
+        our_lines = slice(our_end, our_end := our_end + len(region.ours))
+        their_lines = slice(their_end, their_end := their_end + len(region.theirs))
+        found += region.stretches(our_lines, their_lines)
+    return found
+
+
 @dataclass(frozen=True, slots=True)
 class _Region:
     """A stretch of the base, and what each side has in its place."""
@@ -78,6 +109,13 @@ class _Region:
             *_ended(self.theirs),
             f">>>>>>> {names[1]}\n",
         ]
+
+    def stretches(self, our_lines: slice, their_lines: slice) -> list[Stretch]:
+        """Where ``lines`` come from, given where the region's lines are in either side."""
+        ours, theirs, marker = (Side.OURS, our_lines), (Side.THEIRS, their_lines), (Side.MARKER, slice(0, 1))
+        if self.is_conflict:
+            return [marker, ours, marker, theirs, marker]
+        return [theirs if self.ours == self.base != self.theirs else ours]
 
 
 def _ended(lines: Sequence[str]) -> list[str]:

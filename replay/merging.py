@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from enum import StrEnum
 
 from nervous_system.ledger.history import History
@@ -9,7 +10,7 @@ from replay.contents import ContentError, Contents
 from replay.merge import Merged, merge
 from replay.moments import Moment
 from replay.snapshots import state_at
-from replay.state import NOTHING, Meeting, tree_of
+from replay.state import NOTHING, ConflictError, Life, Meeting, fold, tree_of
 from replay.tree import EXECUTABLE, FILE, Tree
 
 
@@ -70,4 +71,16 @@ class Merger:
 
 def tree_at(history: History, moment: Moment, contents: Contents, policy: Policy = Policy.FAIL) -> Tree:
     """The project's tree at ``moment``, changes of one base merged; raises ConflictError where they cannot be."""
-    return tree_of(state_at(history, moment, Merger(contents, policy)))
+    merger = Merger(contents, policy)
+    try:
+        return tree_of(state_at(history, moment, merger))
+    except (ContentError, ConflictError):
+        if not contents.has_made:
+            raise
+        # A change may start from what another path's merge came to; in the order of events that is made by then.
+        return tree_of(fold(_in_order(history, moment), moment, merger))
+
+
+def _in_order(history: History, moment: Moment) -> Iterator[Life]:
+    for outline in history.outlines(through=moment.through):
+        yield from ((resource, outline.version, row) for resource, row in outline.changes)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from nervous_system.errors import EnchantedError
 
@@ -61,31 +62,48 @@ def apply(patch: str, before: bytes) -> bytes:
     return b"\n".join(result + pieces[position:])
 
 
-def replaced_lines(patch: str) -> Iterator[tuple[slice, slice]]:
-    """Which lines of the content before became which lines of the content after, counted from 0, in order.
+class Replacement(NamedTuple):
+    """Lines of the content before, the lines of the content after that took their place, and those lines themselves.
 
-    Lines that no pair names stand in both. Raises PatchError where the patch cannot be read.
+    Lines are counted from 0; each has its line feed, but for a last one that the content has without.
     """
-    before = after = 0
-    old, new = slice(0, 0), slice(0, 0)
-    for line in [*patch.encode("utf-8", "surrogatepass").split(b"\n")[:-1], b" "]:
+
+    old: slice
+    new: slice
+    lines: list[str]
+
+
+def replaced_lines(patch: str) -> Iterator[Replacement]:
+    """What a patch replaces, in order: lines that no replacement names stand in both contents.
+
+    Raises PatchError where the patch cannot be read. Whether it fits the content before is not asked.
+    """
+    before = after = old_start = new_start = 0
+    added: list[str] = []
+    last = ""
+    for line in [*patch.split("\n")[:-1], " "]:
         kind = line[:1]
-        if kind == b"\\":
-            continue
-        if kind in (b"-", b"+"):
-            before, after = before + (kind == b"-"), after + (kind == b"+")
-            old, new = slice(old.start, before), slice(new.start, after)
-            continue
-        if (old.start, new.start) != (before, after):
-            yield old, new
-        if header := _HEADER.fullmatch(line):
-            # A side without lines names the line before it, others name their first line; counted from 1.
-            before, after = (int(header[at]) - (header[at + 1] != b"0") for at in (1, 3))
-        elif kind == b" ":
-            before, after = before + 1, after + 1
+        if kind == "+":
+            after += 1
+            added.append(f"{line[1:]}\n")
+        elif kind == "-":
+            before += 1
+        elif kind == "\\":
+            if last == "+":
+                added[-1] = added[-1][:-1]
         else:
-            raise PatchError(f"{line[:40]!r} is no line of a patch.")
-        old, new = slice(before, before), slice(after, after)
+            if before > old_start or added:
+                yield Replacement(slice(old_start, before), slice(new_start, after), added)
+                added = []
+            if kind == " ":
+                before, after = before + 1, after + 1
+            elif header := _HEADER.fullmatch(line.encode("utf-8", "surrogatepass")):
+                # A side without lines names the line before it, others name their first line; counted from 1.
+                before, after = (int(header[at]) - (header[at + 1] != b"0") for at in (1, 3))
+            else:
+                raise PatchError(f"{line[:40]!r} is no line of a patch.")
+            old_start, new_start = before, after
+        last = kind
 
 
 def _check_place(hunk: _Hunk, pieces: list[bytes], new_start: int) -> None:

@@ -1,29 +1,24 @@
-"""Why each line is there: the event that wrote it, and the decision that the event followed.
-
-A file's changes are passed through once, oldest first, carrying along which change wrote which line. A diff itself says
-which lines it replaced, so that its length counts and not the file's; a whole content is compared with the one before.
-"""
+"""Why each line is there: the event that wrote it, and the decision that the event followed."""
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
-from nervous_system.contract import Operation, StateChange, SwarmEvent
+from nervous_system.contract import SwarmEvent
 from nervous_system.errors import NotFoundError
-from nervous_system.events import decode
+from nervous_system.events import decode, occurred_us
 from nervous_system.ledger.history import History, StoredEvent
 from nervous_system.ledger.versions import Version
-from nervous_system.textdiff import as_text, split_lines
-from replay.contents import Contents
+from replay.contents import ContentError, Contents
+from replay.lives import Life, standing
+from replay.merging import Merger, Policy
 from replay.moments import Moment
-from replay.patches import replaced_lines
+from replay.origins import Texts, Tracing
+from replay.snapshots import state_at
+from replay.state import ConflictError
 
-Replacement = tuple[slice, slice]
-
-# How far back a decision is looked for where the event names no cause.
-DECISION_REACH_EVENTS = 2_000
+# How many events are passed through from one cause to the next.
 CAUSE_REACH_EVENTS = 32
 
 
@@ -53,110 +48,139 @@ class Reason:
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """A file's lines at a moment, and a reason for each origin among them."""
+    """Lines of a file at a moment, and a reason for each origin among them."""
 
     lines: list[Line]
     reasons: dict[Version, Reason]
 
 
-def explain(history: History, resource: str, moment: Moment) -> Explanation:
+def explain(
+    history: History,
+    resource: str,
+    moment: Moment,
+    policy: Policy = Policy.FAIL,
+    asked: tuple[int, int] | None = None,
+) -> Explanation:
     """Why each line of ``resource`` is as it is at ``moment``.
 
+    Args:
+        history: the project.
+        resource: the path.
+        moment: when.
+        policy: where two changes of one content do not merge.
+        asked: the first and the last line that are asked about, from 1; all where absent.
+
     Raises:
-        NotFoundError: there is no such file then, or it is not text.
+        NotFoundError: there is no such file or line then, or it is not text.
+        ConflictError: changes do not fit together, and the policy does not say what shall stand.
         ContentError: its content cannot be put together.
     """
-    life = list(_life(history, resource, moment))
-    if not life:
-        raise NotFoundError(f"There is no {resource!r} in {history.name} as of {moment.meaning}.")
-    life.reverse()
     contents = Contents(history)
-    origins: list[Version] = []
-    for index, (version, change) in enumerate(life):
-        before = life[index - 1][1].new_state_hash if index else ""
-        origins = list(_carried(origins, _replacements(change, before, contents), version))
-    text = as_text(contents(life[-1][1].new_state_hash))
-    if text is None:
-        raise NotFoundError(f"{resource!r} is not text: it has no lines to explain.")
-    pairs = zip(split_lines(text), origins, strict=True)
-    lines = [Line(number, line.rstrip("\n"), origin) for number, (line, origin) in enumerate(pairs, start=1)]
-    return Explanation(lines, {origin: reason(history, origin) for origin in dict.fromkeys(origins)})
+    merge = Merger(contents, policy)
+
+    def explained() -> Explanation:
+        life = Life(history, resource, moment, merge)
+        return _explained(history, life, moment, Texts(contents), asked)
+
+    try:
+        return explained()
+    except (ConflictError, ContentError):
+        # A change may have been made to what came of a merge under another name, and that is recorded nowhere: so all
+        # merges are made, as for a restore.
+        state_at(history, moment, merge)
+        return explained()
 
 
-def reason(history: History, version: Version) -> Reason:
-    """The event at ``version`` and the decision it followed: by causation, else the agent's last one in its session."""
-    event = decode(history.event(version).data)
-    return Reason(version, event, cause(history, event.causation_id) or _nearest_decision(history, version, event))
-
-
-def _life(history: History, resource: str, moment: Moment) -> Iterator[tuple[Version, StateChange]]:
-    """The changes that led to what stands at ``resource``, newest first, through its earlier names."""
-    left_at: Version | None = None
-    while resource:
-        earlier_name = ""
-        for version, row in history.path_life(resource, through=left_at or moment.through):
-            # At a rename's version the name that was left has a row too: that of its leaving.
-            if version == left_at or not moment.takes(row.occurred_us, row.recorded_us):
-                continue
-            if row.operation == Operation.OPERATION_DELETE:
-                return
-            change = decode(history.event(version).data).state_change
-            yield version, change
-            if change.operation == Operation.OPERATION_CREATE:
-                return
-            if change.renamed_from:
-                earlier_name, left_at = change.renamed_from, version
-                break
-        resource = earlier_name
-
-
-def _carried(origins: Sequence[Version], replaced: Iterator[Replacement], version: Version) -> Iterator[Version]:
-    """The origin of each line after a change."""
-    position = 0
-    for old, new in replaced:
-        yield from origins[position : old.start]
-        yield from [version] * (new.stop - new.start)
-        position = old.stop
-    yield from origins[position:]
-
-
-def _replacements(change: StateChange, before: str, contents: Contents) -> Iterator[Replacement]:
-    """Which lines of the content before became which of the content after."""
-    if change.new_state_hash == before:
-        return
-    if change.diff_patch and change.previous_state_hash == before:
-        yield from replaced_lines(change.diff_patch)
-        return
-    old = _lines(contents(before)) if before else []
-    new = _lines(contents(change.new_state_hash))
-    for tag, old_start, old_end, new_start, new_end in difflib.SequenceMatcher(None, old, new, False).get_opcodes():
-        if tag != "equal":
-            yield slice(old_start, old_end), slice(new_start, new_end)
-
-
-def _lines(content: bytes) -> list[str]:
-    text = as_text(content)
-    return [] if text is None else split_lines(text)
+def _explained(
+    history: History, life: Life, moment: Moment, texts: Texts, asked: tuple[int, int] | None
+) -> Explanation:
+    final = standing(life)
+    if final is None:
+        raise _absence(history, life, moment)
+    lines = texts.lines(final)
+    if lines is None:
+        raise NotFoundError(
+            f"{life.resource!r} is not text as of {moment.meaning}: it has no lines to explain. Its last change is "
+            f"event {final.event.event_id}: see `enchanted show`."
+        )
+    wanted = _wanted(life.resource, len(lines), asked)
+    origins = Tracing(texts, wanted).trace(final, len(lines))
+    found = [Line(index + 1, lines[index].removesuffix("\n"), origins[index]) for index in wanted]
+    return Explanation(found, _reasons(history, moment, set(origins.values())))
 
 
 def cause(history: History, causation_id: str) -> SwarmEvent | None:
     """The decision that an event followed, from event to event by their causes; None where they lead to none."""
+    return causes(history, [causation_id]).get(causation_id)
+
+
+def causes(history: History, causation_ids: Iterable[str], moment: Moment | None = None) -> dict[str, SwarmEvent]:
+    """For each cause the decision it leads to, from event to event; those that lead to none are left out.
+
+    What does not belong to the ``moment``, where one is given, is not known then.
+    """
+    found: dict[str, SwarmEvent] = {}
+    reached = {causation_id: causation_id for causation_id in causation_ids if causation_id}
     for _ in range(CAUSE_REACH_EVENTS):
-        version = history.version_of_event(causation_id) if causation_id else None
-        if version is None:
-            return None
-        event = decode(history.event(version).data)
-        if event.WhichOneof("payload") == "decision":
-            return event
-        causation_id = event.causation_id
+        events = _events(history, set(reached.values()), moment)
+        met = {asked: events[event_id] for asked, event_id in reached.items() if event_id in events}
+        found.update((asked, event) for asked, event in met.items() if event.WhichOneof("payload") == "decision")
+        reached = {asked: event.causation_id for asked, event in met.items() if asked not in found}
+        if not reached:
+            break
+    return found
+
+
+def _events(history: History, event_ids: Collection[str], moment: Moment | None) -> dict[str, SwarmEvent]:
+    """The events with these ids, those that are not there or not known left out."""
+    versions = [version for version in history.versions_of_events(list(event_ids)) if version is not None]
+    decoded = ((stored, decode(stored.data)) for stored in history.events_at(sorted(versions)))
+    return {event.event_id: event for stored, event in decoded if moment is None or _is_known(moment, stored, event)}
+
+
+def _reasons(history: History, moment: Moment, versions: Collection[Version]) -> dict[Version, Reason]:
+    """For each version its event, and the decision it followed: by causation, else its agent's last in its session."""
+    events = {stored.version: decode(stored.data) for stored in history.events_at(sorted(versions))}
+    behind = causes(history, {event.causation_id for event in events.values()}, moment)
+    return {
+        version: Reason(
+            version, event, behind.get(event.causation_id) or _last_decision(history, moment, version, event)
+        )
+        for version, event in events.items()
+    }
+
+
+def _last_decision(history: History, moment: Moment, before: Version, event: SwarmEvent) -> SwarmEvent | None:
+    while version := history.last_decision(event.agent_id, event.session_id, before=before):
+        stored = history.event(version)
+        decision = decode(stored.data)
+        if _is_known(moment, stored, decision):
+            return decision
+        before = version
     return None
 
 
-def _nearest_decision(history: History, version: Version, event: SwarmEvent) -> SwarmEvent | None:
-    earlier: Iterator[StoredEvent] = history.events(through=version, reverse=True)
-    for _, stored in zip(range(DECISION_REACH_EVENTS), earlier, strict=False):
-        candidate = decode(stored.data)
-        same = (candidate.agent_id, candidate.session_id) == (event.agent_id, event.session_id)
-        if same and candidate.WhichOneof("payload") == "decision":
-            return candidate
-    return None
+def _is_known(moment: Moment, stored: StoredEvent, event: SwarmEvent) -> bool:
+    return stored.version <= moment.through and moment.takes(occurred_us(event), stored.recorded_us)
+
+
+def _wanted(resource: str, count: int, asked: tuple[int, int] | None) -> range:
+    """The numbers of the lines that are asked about, from 0."""
+    first, last = asked or (1, count)
+    if asked is None or 1 <= first <= last <= count:
+        return range(first - 1, last)
+    missing = last if 1 <= first <= count else first
+    raise NotFoundError(f"{resource!r} has {count:,} line{'' if count == 1 else 's'} then: there is no line {missing}.")
+
+
+def _absence(history: History, life: Life, moment: Moment) -> NotFoundError:
+    """What is to be said where nothing stands at a path."""
+    sentence = f"There is no {life.resource!r} in {history.name} as of {moment.meaning}"
+    if life.step(0) is not None:
+        last = life.event(0)
+        became = last.state_change.target_resource
+        what = f"renamed to {became!r}" if became != life.resource else "deleted"
+        return NotFoundError(f"{sentence}: it was {what} by event {last.event_id}, so ask --at before:{last.event_id}.")
+    if history.has_paths_below(life.resource.rstrip("/")):
+        return NotFoundError(f"{sentence}, but a folder is or was called so: name a file in it, see `enchanted ls`.")
+    return NotFoundError(f"{sentence}: see `enchanted ls`.")

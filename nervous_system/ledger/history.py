@@ -154,6 +154,12 @@ class History:
         stored = self._engine.run(lambda transaction: transaction.get(self._keys.id(event_id)))
         return None if stored is None else IdRecord.decode(stored).version
 
+    def versions_of_events(self, event_ids: Sequence[str]) -> list[Version | None]:
+        """Where the events with these ids stand, in their order; None for those that are not there."""
+        wanted = [self._keys.id(event_id) for event_id in event_ids]
+        stored = self._engine.run(lambda transaction: transaction.get_many(wanted, snapshot=True))
+        return [None if value is None else IdRecord.decode(value).version for value in stored]
+
     def commits(self, abbreviation: str, *, through: Version | None = None) -> dict[str, Version]:
         """Commits whose hash begins with ``abbreviation``: for each, the last event up to ``through`` that carries it.
 

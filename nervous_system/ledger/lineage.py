@@ -16,7 +16,7 @@ from nervous_system.errors import NotFoundError
 from nervous_system.events import decode, occurred_us
 from nervous_system.ledger.append import Place
 from nervous_system.ledger.history import History, NamedMoment, Outline, StoredEvent
-from nervous_system.ledger.records import ContentSource, Head, PathChange
+from nervous_system.ledger.records import ContentForm, ContentSource, Head, PathChange
 from nervous_system.ledger.snapshots import Manifest, Snapshot
 from nervous_system.ledger.transaction import Engine
 from nervous_system.ledger.versions import Version
@@ -106,6 +106,9 @@ class ForkedHistory(History):
     def version_of_event(self, event_id: str) -> Version | None:
         return super().version_of_event(event_id) or self._shared(self.parent.version_of_event(event_id))
 
+    def versions_of_events(self, event_ids: Sequence[str]) -> list[Version | None]:
+        return [self.version_of_event(event_id) for event_id in event_ids]
+
     def chain(self, event_id: str) -> bytes:
         return super().chain(event_id) if super().version_of_event(event_id) else self.parent.chain(event_id)
 
@@ -191,9 +194,12 @@ class ForkedHistory(History):
 
     def content_sources(self, digests: Sequence[bytes]) -> list[ContentSource | None]:
         own = super().content_sources(digests)
-        lacking = [digest for digest, source in zip(digests, own, strict=True) if source is None]
-        shared = iter(self.parent.content_sources(lacking) if lacking else [])
-        return [next(shared) if source is None else source for source in own]
+        # A fork that goes back to a shared content says so by a diff from its own: of two claims the shared one is
+        # taken, which leads to shared contents only, lest the two lead to each other.
+        claims = [source is None or source.form == ContentForm.EVENT for source in own]
+        wanted = [digest for digest, is_claim in zip(digests, claims, strict=True) if is_claim]
+        shared = iter(self.parent.content_sources(wanted) if wanted else [])
+        return [(next(shared) or source) if is_claim else source for source, is_claim in zip(own, claims, strict=True)]
 
     def _shared_events(self, after: Version | None, through: Version | None, reverse: bool) -> Iterator[StoredEvent]:
         if after is not None and self.owns(after):

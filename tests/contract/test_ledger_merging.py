@@ -6,15 +6,16 @@ from collections.abc import Iterator
 
 import pytest
 
-from nervous_system.contract import StateChange
+from nervous_system.contract import Operation, StateChange
 from nervous_system.ledger.transaction import Engine
 from nervous_system.textdiff import unified_diff
 from replay.contents import Contents
+from replay.keeping import Keeper
 from replay.merging import Policy, tree_at
 from replay.moments import resolve
 from replay.state import ConflictError
 from tests.contract.hub import Hub, opened_hub
-from tests.samples import delete, event, patch, write
+from tests.samples import PROJECT, delete, event, patch, write
 
 BASE = b"one\ntwo\nthree\nfour\nfive\n"
 TOP = BASE.replace(b"one", b"ONE")
@@ -83,3 +84,22 @@ def test_bytes_are_never_merged(hub: Hub) -> None:
         with pytest.raises(ConflictError):
             standing(hub, policy)
     assert standing(hub, Policy.THEIRS) == b"\0two"
+
+
+def test_work_goes_on_from_a_merge_under_an_earlier_name(hub: Hub) -> None:
+    hub.put(event(2, state_change=diffed(BASE, TOP)), event(3, state_change=diffed(BASE, BOTTOM)))
+    merged = b"ONE\ntwo\nthree\nfour\nFIVE\n"
+    longer, other = merged + b"six\n", merged.replace(b"three", b"THREE")
+    moved = patch("a", merged, longer, unified_diff(merged, longer) or "")
+    moved.renamed_from, moved.operation = "f", Operation.OPERATION_RENAME
+    hub.put(event(4, state_change=moved))
+    # And there two changes meet, so that the content is asked for while the paths are gone through by name.
+    hub.put(event(5, state_change=patch("a", longer, longer + b"7\n", unified_diff(longer, longer + b"7\n") or "")))
+    first = other + b"six\n"
+    hub.put(event(6, state_change=patch("a", longer, first, unified_diff(longer, first) or "")))
+    history = hub.history()
+    for _ in range(2):
+        contents = Contents(history)
+        tree = tree_at(history, resolve(history, "now"), contents)
+        assert contents(tree["a"].content_hash) == other + b"six\n7\n"
+        Keeper(history, hub.ledger.snapshots(PROJECT), least_events=1).advance()

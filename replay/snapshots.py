@@ -36,8 +36,7 @@ def state_at(history: History, moment: Moment, merge: Merge = lambda _: None) ->
         return fold(history.path_changes(through=moment.through), moment, merge)
     moment = _bounded(history, moment)
     base, manifest = start(history, [each for each in snapshots if _is_of_use(each, moment)])
-    tree = {path: Entry(held.mode, held.digest.hex()) for path, held in manifest.entries.items()}
-    folding = Fold(merge, tree)
+    folding = Fold(merge, _tree(manifest))
     for resource in sorted(manifest.unsettled):
         life = list(history.path_life(resource, through=moment.through))
         for version, row in reversed(life):
@@ -88,3 +87,26 @@ def _later(history: History, snapshots: Sequence[Snapshot], base: Snapshot | Non
             yield from history.outlines(after=position, through=snapshot.version)
         position = snapshot.version
     yield from history.outlines(after=position, through=moment.through)
+
+
+def unsound(history: History, merge: Merge) -> Iterator[tuple[Version, str]]:
+    """The project's own snapshots that are not what its events lead to: their versions, and what is wrong with them."""
+    folding = Fold(merge)
+    position: Version | None = None
+    for snapshot in filter(lambda each: history.owns(each.version), history.snapshots()):
+        for outline in history.outlines(after=position, through=snapshot.version):
+            for resource, row in outline.changes:
+                folding.apply(resource, outline.version, row)
+        position = snapshot.version
+        try:
+            manifest = history.manifest(snapshot)
+        except DamagedError:
+            yield snapshot.version, "the snapshot there is not what was written"
+            continue
+        expected = {path: entry for path, entry in folding.tree.items() if path not in manifest.unsettled}
+        if _tree(manifest) != expected:
+            yield snapshot.version, "the snapshot there is not what the events lead to"
+
+
+def _tree(manifest: Manifest) -> dict[str, Entry]:
+    return {path: Entry(held.mode, held.digest.hex()) for path, held in manifest.entries.items()}

@@ -1,5 +1,8 @@
 """Whether a project's ledger is what was landed: chain, ids, indexes, and every content's hash, recomputed.
 
+Of a fork its own events are looked at, and that the past it shares still ends in the chain that it was made with; the
+shared events are for the verification of the project that they belong to.
+
 Whoever alters an event must also alter its id's record, where its hash and the chain up to it are kept, and then those
 of every event after it: a verification that meets the first event at fault names it.
 """
@@ -8,20 +11,24 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
 
-from nervous_system.contract import SwarmEvent
-from nervous_system.errors import EnchantedError
-from nervous_system.events import occurred_us
+from nervous_system.contract import Origin, SwarmEvent
+from nervous_system.errors import EnchantedError, NotFoundError
+from nervous_system.events import decode, occurred_us
 from nervous_system.inspection import inspect
 from nervous_system.ledger.append import path_rows
 from nervous_system.ledger.audit import Audit
 from nervous_system.ledger.history import History, StoredEvent
+from nervous_system.ledger.lineage import ForkedHistory, own_part
 from nervous_system.ledger.records import GENESIS_CHAIN, IdRecord, extend_chain
 from nervous_system.ledger.versions import Version
 from replay import patches
-from replay.contents import Contents
+from replay.contents import ContentError, Contents
+from replay.merging import Merger
+from replay.snapshots import unsound
 
 GROUP_EVENTS = 500
 
@@ -60,18 +67,47 @@ class Verification:
     """
 
     def __init__(self, history: History, audit: Audit) -> None:
-        self._history = history
+        self._whole = history
+        self._history = own_part(history)
+        self._fork = history if isinstance(history, ForkedHistory) else None
         self._audit = audit
         self._contents = Contents(history)
         self.tally = Tally()
 
     def faults(self) -> Iterator[Fault]:
         """Every fault, those of events first and in their order."""
-        events = self._history.events()
+        yield from self._past()
+        yield from self._events()
+        yield from self._lost()
+        yield from self._strays()
+        yield from self._head()
+        yield from self._snapshots()
+
+    def faults_through(self, version: Version) -> Iterator[Fault]:
+        """Every fault in what leads to ``version``, the last event that is looked at."""
+        yield from self._past()
+        yield from self._events(version)
+        yield from self._lost(version)
+
+    def _past(self) -> Iterator[Fault]:
+        """Where a fork's past is not the one that it was made with."""
+        first = next(self._history.events(), None)
+        if first is not None and _declared_origin(first) != (self._fork.origin if self._fork else None):
+            yield Fault(first.version, "", "the ledger has its past elsewhere than this first event says")
+        if self._fork is not None and self._chain_at_parting(self._fork) != self._fork.origin.chain:
+            reason = f"the chain of {self._fork.parent.name} is not the one that this fork was made with: their common"
+            yield Fault(self._fork.parted_at, self._fork.origin.through_event_id, f"{reason} past was altered")
+
+    def _chain_at_parting(self, fork: ForkedHistory) -> bytes:
+        try:
+            return fork.parent.chain(fork.origin.through_event_id)
+        except NotFoundError:
+            return b""
+
+    def _events(self, through: Version | None = None) -> Iterator[Fault]:
+        events = self._history.events(through=through)
         while group := list(islice(events, GROUP_EVENTS)):
             yield from self._group(group)
-        yield from self._missing()
-        yield from self._head()
 
     def _group(self, group: list[StoredEvent]) -> Iterator[Fault]:
         read = [(stored, self._read(stored)) for stored in group]
@@ -140,11 +176,18 @@ class Verification:
         self._contents.keep(change.new_state_hash, content)
         return ""
 
-    def _missing(self) -> Iterator[Fault]:
-        """Events of which only traces are left, and rows that no event has."""
-        lost = [(record.version, event_id) for event_id, record in self._audit.ids() if self._absent(record.version)]
+    def _lost(self, through: Version | None = None) -> Iterator[Fault]:
+        """Events of which only their ids are left."""
+        lost = [
+            (record.version, event_id)
+            for event_id, record in self._audit.ids()
+            if (through is None or record.version <= through) and self._absent(record.version)
+        ]
         for version, event_id in sorted(lost):
             yield Fault(version, event_id, "the event is missing: only its id is left")
+
+    def _strays(self) -> Iterator[Fault]:
+        """Rows that no event has."""
         if sum(1 for _ in self._audit.times()) != 2 * self.tally.events:
             strays = sorted({version for version in self._audit.times() if self._absent(version)})
             yield Fault(strays[0] if strays else None, "", "the time indexes have rows of no event")
@@ -154,6 +197,12 @@ class Verification:
 
     def _absent(self, version: Version) -> bool:
         return not self._history.has(version)
+
+    def _snapshots(self) -> Iterator[Fault]:
+        # What cannot be merged because a content cannot be put together has been told of.
+        with suppress(ContentError):
+            for version, reason in unsound(self._whole, Merger(self._contents)):
+                yield Fault(version, "", f"{reason}: run `enchanted snapshots --once --rebuild {self._whole.name}`")
 
     def _head(self) -> Iterator[Fault]:
         head = self._history.head()
@@ -167,6 +216,15 @@ class Verification:
             )
 
 
+def _declared_origin(first: StoredEvent) -> Origin | None:
+    """Where a project's first event says that its past is; None where it is no fork."""
+    try:
+        checkpoint = decode(first.data).checkpoint
+    except EnchantedError:
+        return None
+    return checkpoint.origin if checkpoint.HasField("origin") else None
+
+
 def first(faults: list[Fault]) -> Fault:
     """The fault that comes first in the project's order."""
-    return min(faults, key=lambda fault: (fault.version is None, str(fault.version)))
+    return min(faults, key=lambda fault: (fault.version is None, fault.version or Version(0, b"")))

@@ -12,6 +12,7 @@ from nervous_system.contract import AgentDecision, MessageKind, Operation, State
 from nervous_system.ledger import keys
 from nervous_system.ledger.history import History, Outline
 from nervous_system.ledger.records import ContentForm
+from nervous_system.ledger.snapshots import Held, Manifest
 from nervous_system.ledger.transaction import Engine
 from nervous_system.ledger.versions import Version
 from nervous_system.projects import ProjectName
@@ -23,6 +24,7 @@ from replay.merging import Merger, Policy
 from replay.moments import Moment, resolve
 from replay.snapshots import state_at
 from replay.state import State, fold
+from replay.verification import Fault, Verification
 from tests.contract.hub import Hub, opened_hub
 from tests.samples import BEGAN_US, PROJECT, delete, event, patch, write
 
@@ -195,3 +197,18 @@ def test_what_merges_and_what_is_written_anew_is_no_conflict(hub: Hub) -> None:
     keeper(hub, told=told).advance()
     assert len(told) == 1
     assert state_at(hub.history(), resolve(hub.history(), "now")).conflicts == []
+
+
+def test_verification_finds_a_snapshot_that_tells_something_else(hub: Hub) -> None:
+    for number in range(1, 13):
+        hub.put(event(number, state_change=write(PATHS[number % 4], str(number).encode())))
+    keeper(hub).advance()
+    assert faults(hub) == []
+    last = hub.history().snapshots()[-1]
+    wrong = Manifest({"invented": Held(0o100644, bytes(32), 0)}, frozenset())
+    hub.ledger.snapshots(PROJECT).save(last, wrong)
+    assert [fault.version for fault in faults(hub)] == [last.version]
+
+
+def faults(hub: Hub) -> list[Fault]:
+    return list(Verification(hub.history(), hub.ledger.audit(PROJECT)).faults())

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from nervous_system.contract import Operation, StateChange, SwarmEvent
 from nervous_system.errors import EnchantedError
@@ -18,8 +19,11 @@ from nervous_system.landing import Batch, Cursor, LandedEvent, LandedMessage, Re
 from nervous_system.ledger import keys, records
 from nervous_system.ledger.keys import ProjectKeys
 from nervous_system.ledger.records import ContentForm, EventRecord, Head, IdRecord, PathChange
-from nervous_system.ledger.transaction import Transaction
+from nervous_system.ledger.transaction import KeyValue, Transaction
 from nervous_system.projects import ProjectName
+
+Stored = dict[bytes, bytes | None]
+DELETE = Operation.OPERATION_DELETE
 
 
 class CursorMovedError(EnchantedError):
@@ -48,18 +52,26 @@ class Place:
     tenant_prefix: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class _Entry:
-    """An event made ready to be written."""
+class _Entry(NamedTuple):
+    """An event made ready to be written.
+
+    Args:
+        id_key, content_key: where its id and the content that it brings are found; the latter empty without a content.
+        rows: what is written under its version: the heads of the keys that end in the version, and the values.
+        more_chunks: of its value, beyond the first, which is among the rows.
+    """
 
     message: LandedMessage
     landed: LandedEvent
+    occurred_us: int
     digest: bytes
-    value_chunks: list[bytes]
+    id_key: bytes
+    rows: list[KeyValue]
+    more_chunks: list[bytes]
+    content_key: bytes
     content_digest: bytes
     content_form: ContentForm
     blob_chunks: list[bytes]
-    paths: list[tuple[str, bytes]]
 
 
 class Landing:
@@ -75,54 +87,70 @@ class Landing:
         self._batch = batch
         self._places = places
         self._cursor_key = cursor_key
-        self._parts = [(message, _blob_chunks(message.part)) for message in batch.messages if message.part is not None]
+        self._parts: dict[bytes, list[bytes]] = {}
         self._entries: dict[ProjectName, list[_Entry]] = {}
         for message in batch.messages:
-            for landed in message.events:
-                assert message.project is not None
-                self._entries.setdefault(message.project, []).append(_prepare(message, landed))
+            if message.project is not None and (message.events or message.part is not None):
+                self._add(message, message.project, places[message.project])
+        wanted = {cursor_key: None, **dict.fromkeys(self._parts)}
+        for project, entries in self._entries.items():
+            wanted |= dict.fromkeys([places[project].keys.incarnation, places[project].keys.head])
+            wanted |= dict.fromkeys([entry.id_key for entry in entries])
+            wanted |= dict.fromkeys([entry.content_key for entry in entries if entry.content_key])
+        self._wanted = list(wanted)
+
+    def _add(self, message: LandedMessage, project: ProjectName, place: Place) -> None:
+        if message.part is not None:
+            key = keys.blob(place.tenant_prefix, hashlib.sha256(message.part).digest())
+            self._parts[key] = _blob_chunks(message.part)
+        if message.events:
+            recorded = place.keys.recorded(message.recorded_us)
+            entries = self._entries.setdefault(project, [])
+            entries += [_prepare(message, landed, place.keys, recorded) for landed in message.events]
 
     def write(self, transaction: Transaction) -> Landed:
         """The transaction's body; raises CursorMovedError where the batch does not continue what is there."""
-        result = Landed()
-        standing = read_cursor(transaction, self._cursor_key)
-        if standing == self._batch.cursor:
-            # As after an unknown outcome: nothing is written, but what was refused must still be reported.
-            for project, entries in self._entries.items():
-                _ProjectWriter(transaction, self._places[project], 0, result).write(entries)
-            return result
-        if standing.sequence != self._batch.after:
+        stored = dict(zip(self._wanted, transaction.get_many(self._wanted), strict=True))
+        standing = _cursor(stored[self._cursor_key])
+        if standing != self._batch.cursor and standing.sequence != self._batch.after:
             raise CursorMovedError(
                 f"The ledger's cursor for partition {self._batch.partition} is at {standing.sequence}, "
                 f"not at {self._batch.after}: another worker landed there. This one starts again from the cursor."
             )
-        for message, blob_chunks in self._parts:
-            self._write_part(transaction, message, blob_chunks)
+        result = Landed()
         place = 0
+        # As after an unknown outcome, all may be there: nothing is written, but what was refused is still reported.
         for project, entries in self._entries.items():
-            place = _ProjectWriter(transaction, self._places[project], place, result).write(entries)
-        transaction.set(self._cursor_key, records.encode_cursor(*_pair(self._batch.cursor)))
+            place = _ProjectWriter(transaction, self._places[project], stored, place, result).write(entries)
+        if standing != self._batch.cursor:
+            for key, blob_chunks in self._parts.items():
+                if stored[key] is None:
+                    _write_chunks(transaction, key, blob_chunks)
+            transaction.set(self._cursor_key, records.encode_cursor(*_pair(self._batch.cursor)))
         return result
-
-    def _write_part(self, transaction: Transaction, message: LandedMessage, blob_chunks: list[bytes]) -> None:
-        assert message.part is not None
-        assert message.project is not None
-        key = keys.blob(self._places[message.project].tenant_prefix, hashlib.sha256(message.part).digest())
-        if transaction.get(key) is None:
-            _write_chunks(transaction, key, blob_chunks)
 
 
 class _ProjectWriter:
-    """Writes one project's share of a batch."""
+    """Writes one project's share of a batch.
 
-    def __init__(self, transaction: Transaction, place: Place, first_place: int, result: Landed) -> None:
+    Args:
+        stored: what is in the ledger at each key that the share may have to know.
+        first_place: the transaction's first place that is free.
+    """
+
+    def __init__(
+        self, transaction: Transaction, place: Place, stored: Stored, first_place: int, result: Landed
+    ) -> None:
         self._transaction = transaction
         self._keys = place.keys
         self._tenant_prefix = place.tenant_prefix
+        self._stored = stored
         self._place = first_place
         self._result = result
-        stored_incarnation, stored_head = transaction.get_many([self._keys.incarnation, self._keys.head])
-        self._incarnation = int.from_bytes(stored_incarnation or b"\x01", "big")
+        self._rows: list[KeyValue] = []
+        self._values: list[KeyValue] = []
+        self._incarnation = int.from_bytes(stored[self._keys.incarnation] or b"\x01", "big")
+        stored_head = stored[self._keys.head]
         self._head = None if stored_head is None else Head.decode(stored_head)
         self._chain = self._head.chain if self._head else records.GENESIS_CHAIN
 
@@ -135,22 +163,23 @@ class _ProjectWriter:
             self._write_origin(fresh[0].landed.event)
         known = self._known_contents(fresh)
         for entry in fresh:
-            self._write_event(entry)
-            self._write_content(entry, known)
+            self._add_event(entry)
+            self._add_content(entry, known)
             self._place += 1
-        self._write_head(fresh)
+        self._add_head(fresh)
+        self._transaction.set_versionstamped_keys(self._rows)
+        self._transaction.set_versionstamped_values(self._values)
         self._result.events += len(fresh)
         return self._place
 
     def _fresh(self, entries: Sequence[_Entry]) -> list[_Entry]:
-        stored = self._transaction.get_many([self._keys.id(entry.landed.event.event_id) for entry in entries])
-        seen: dict[str, bytes] = {}
+        seen: dict[bytes, bytes] = {}
         fresh = []
-        for entry, value in zip(entries, stored, strict=True):
-            event_id = entry.landed.event.event_id
-            earlier = seen.get(event_id) if value is None else IdRecord.decode(value).digest
+        for entry in entries:
+            value = self._stored[entry.id_key]
+            earlier = seen.get(entry.id_key) if value is None else IdRecord.decode(value).digest
             if earlier is None:
-                seen[event_id] = entry.digest
+                seen[entry.id_key] = entry.digest
                 fresh.append(entry)
             elif earlier == entry.digest:
                 self._result.duplicates += 1
@@ -168,54 +197,32 @@ class _ProjectWriter:
         self._transaction.set(self._keys.origin, origin.SerializeToString())
 
     def _known_contents(self, entries: Iterable[_Entry]) -> dict[bytes, ContentForm]:
-        digests = sorted({entry.content_digest for entry in entries if entry.content_digest})
-        stored = self._transaction.get_many([self._keys.content(digest) for digest in digests])
-        return {
-            digest: records.ContentSource.decode(value).form
-            for digest, value in zip(digests, stored, strict=True)
-            if value is not None
-        }
+        stored = ((entry.content_key, self._stored[entry.content_key]) for entry in entries if entry.content_key)
+        return {key: records.ContentSource.decode(value).form for key, value in stored if value is not None}
 
-    def _write_event(self, entry: _Entry) -> None:
-        event, at_commit = entry.landed.event, self._at_commit
-        first, *more = entry.value_chunks
-        at_commit(self._keys.events, first)
-        for number, piece in enumerate(more, start=1):
+    def _add_event(self, entry: _Entry) -> None:
+        self._rows += keys.all_committed(entry.rows, self._incarnation, self._place)
+        for number, piece in enumerate(entry.more_chunks, start=1):
             tail = keys.chunk(b"", number)
-            self._transaction.set_versionstamped_key(
-                keys.committed(self._keys.events, self._incarnation, self._place, tail), piece
-            )
+            self._rows.append((keys.committed(self._keys.events, self._incarnation, self._place, tail), piece))
         self._chain = records.extend_chain(self._chain, entry.landed.data)
-        suffix = records.id_suffix(self._incarnation, entry.digest, self._chain)
-        self._stamped_value(self._keys.id(event.event_id), suffix, self._place)
-        at_commit(self._keys.occurred(occurred_us(event)))
-        at_commit(self._keys.recorded(entry.message.recorded_us))
-        for resource, value in entry.paths:
-            at_commit(self._keys.path(resource), value)
-        if 0 < len(event.related_commit_hash.encode()) <= MAX_INDEXED_NAME_BYTES:
-            at_commit(self._keys.commit(event.related_commit_hash))
-        match event.WhichOneof("payload"):
-            case "checkpoint" if len(event.checkpoint.name.encode()) <= MAX_INDEXED_NAME_BYTES:
-                at_commit(self._keys.checkpoint(event.checkpoint.name), event.checkpoint.through_event_id.encode())
-            case "decision":
-                at_commit(self._keys.decisions(event.agent_id, event.session_id))
+        self._add_value(entry.id_key, records.id_suffix(self._incarnation, entry.digest, self._chain), self._place)
 
-    def _write_content(self, entry: _Entry, known: dict[bytes, ContentForm]) -> None:
-        if not entry.content_digest:
+    def _add_content(self, entry: _Entry, known: dict[bytes, ContentForm]) -> None:
+        if not entry.content_key:
             return
         form = entry.content_form
         # A whole content takes the place of what claims to lead to it, never the other way round.
-        if known.get(entry.content_digest) in (form, ContentForm.BLOB, ContentForm.WHOLE):
+        if known.get(entry.content_key) in (form, ContentForm.BLOB, ContentForm.WHOLE):
             return
-        known[entry.content_digest] = form
+        known[entry.content_key] = form
         if entry.blob_chunks:
             _write_chunks(self._transaction, keys.blob(self._tenant_prefix, entry.content_digest), entry.blob_chunks)
-        suffix = records.content_suffix(form, self._incarnation)
-        self._stamped_value(self._keys.content(entry.content_digest), suffix, self._place)
+        self._add_value(entry.content_key, records.content_suffix(form, self._incarnation), self._place)
 
-    def _write_head(self, entries: Sequence[_Entry]) -> None:
+    def _add_head(self, entries: Sequence[_Entry]) -> None:
         head = self._head
-        first_us = min(occurred_us(entry.landed.event) for entry in entries)
+        first_us = min([entry.occurred_us for entry in entries])
         suffix = records.head_suffix(
             self._incarnation,
             len(entries) + (head.count if head else 0),
@@ -223,19 +230,18 @@ class _ProjectWriter:
             min(first_us, head.first_occurred_us) if head else first_us,
             entries[-1].message.recorded_us,
         )
-        self._stamped_value(self._keys.head, suffix, self._place - 1)
+        self._add_value(self._keys.head, suffix, self._place - 1)
 
-    def _at_commit(self, head: bytes, value: bytes = b"") -> None:
-        self._transaction.set_versionstamped_key(keys.committed(head, self._incarnation, self._place), value)
-
-    def _stamped_value(self, key: bytes, suffix: bytes, place: int) -> None:
-        value = bytes(10) + place.to_bytes(2, "big") + suffix + bytes(4)
-        self._transaction.set_versionstamped_value(key, value)
+    def _add_value(self, key: bytes, suffix: bytes, place: int) -> None:
+        self._values.append((key, bytes(10) + place.to_bytes(2, "big") + suffix + bytes(4)))
 
 
 def read_cursor(transaction: Transaction, cursor_key: bytes) -> Cursor:
     """Where a sink stands; the beginning where it has landed nothing."""
-    stored = transaction.get(cursor_key)
+    return _cursor(transaction.get(cursor_key))
+
+
+def _cursor(stored: bytes | None) -> Cursor:
     return Cursor() if stored is None else Cursor(*records.decode_cursor(stored))
 
 
@@ -243,28 +249,49 @@ def _pair(cursor: Cursor) -> tuple[int, int]:
     return cursor.sequence, cursor.recorded_us
 
 
-def _prepare(message: LandedMessage, landed: LandedEvent) -> _Entry:
+def _prepare(message: LandedMessage, landed: LandedEvent, place: ProjectKeys, recorded: bytes) -> _Entry:
     event = landed.event
-    change = event.state_change if event.WhichOneof("payload") == "state_change" else None
-    whole = change.content if change is not None and change.HasField("content") else b""
-    content_digest = _carried_digest(change)
+    moment_us = occurred_us(event)
+    payload = event.WhichOneof("payload")
+    change = event.state_change if payload == "state_change" else None
+    whole = change.content if change is not None else b""
+    content_digest = _carried_digest(change) if change is not None else b""
     record = EventRecord.cut(landed.data, message.recorded_us, whole, content_digest)
     apart = ContentForm.WHOLE if change is not None and change.HasField("content") else ContentForm.EVENT
+    first, *more = records.chunks(record.encode())
+    rows = [(place.events, first), (place.occurred(moment_us), b""), (recorded, b"")]
+    if change is not None:
+        rows += [(place.path(path), row) for path, row in path_rows(change, moment_us, message.recorded_us)]
     return _Entry(
         message=message,
         landed=landed,
+        occurred_us=moment_us,
         digest=hashlib.sha256(landed.data).digest(),
-        value_chunks=records.chunks(record.encode()),
+        id_key=place.id(event.event_id),
+        rows=rows + _rows_by_name(event, payload, place),
+        more_chunks=more,
+        content_key=place.content(content_digest) if content_digest else b"",
         content_digest=content_digest,
         content_form=ContentForm.BLOB if record.digest else apart,
         blob_chunks=_blob_chunks(whole) if record.digest else [],
-        paths=[] if change is None else path_rows(change, occurred_us(event), message.recorded_us),
     )
 
 
-def _carried_digest(change: StateChange | None) -> bytes:
+def _rows_by_name(event: SwarmEvent, payload: str | None, place: ProjectKeys) -> list[KeyValue]:
+    rows = []
+    commit_hash = event.related_commit_hash
+    if commit_hash and len(commit_hash.encode()) <= MAX_INDEXED_NAME_BYTES:
+        rows.append((place.commit(commit_hash), b""))
+    if payload == "decision":
+        rows.append((place.decisions(event.agent_id, event.session_id), b""))
+    elif payload == "checkpoint" and len(event.checkpoint.name.encode()) <= MAX_INDEXED_NAME_BYTES:
+        rows.append((place.checkpoint(event.checkpoint.name), event.checkpoint.through_event_id.encode()))
+    return rows
+
+
+def _carried_digest(change: StateChange) -> bytes:
     """The hash of the content that a change brings; empty where it brings none."""
-    if change is None or not change.new_state_hash:
+    if not change.new_state_hash:
         return b""
     carries = change.HasField("content") or change.blob_hash or change.diff_patch
     return bytes.fromhex(change.new_state_hash) if carries else b""
@@ -281,14 +308,14 @@ def path_changes(change: StateChange, moment_us: int, recorded_us: int) -> list[
     def row(operation: int, mode: int, digest: str, previous: str) -> PathChange:
         return PathChange(operation, mode, moment_us, recorded_us, bytes.fromhex(digest), bytes.fromhex(previous))
 
-    if change.operation == Operation.OPERATION_DELETE:
+    if change.operation == DELETE:
         return [(change.target_resource, row(change.operation, 0, "", change.previous_state_hash))]
     if not change.renamed_from:
         after = row(change.operation, change.mode, change.new_state_hash, change.previous_state_hash)
         return [(change.target_resource, after)]
     # A rename is two paths' affair: what it claims of the content before is said of the path that it leaves.
     return [
-        (change.renamed_from, row(Operation.OPERATION_DELETE, 0, "", change.previous_state_hash)),
+        (change.renamed_from, row(DELETE, 0, "", change.previous_state_hash)),
         (change.target_resource, row(change.operation, change.mode, change.new_state_hash, "")),
     ]
 

@@ -148,6 +148,14 @@ class FoundationDBTransaction:
     def set_versionstamped_value(self, key: bytes, value: bytes) -> None:
         self._native.set_versionstamped_value(key, value)
 
+    def set_versionstamped_keys(self, pairs: Sequence[KeyValue]) -> None:
+        for key, value in pairs:
+            self._native.set_versionstamped_key(key, value)
+
+    def set_versionstamped_values(self, pairs: Sequence[KeyValue]) -> None:
+        for key, value in pairs:
+            self._native.set_versionstamped_value(key, value)
+
     def add_read_conflict_range(self, begin: bytes, end: bytes) -> None:
         with translated(self._fdb):
             self._native.add_read_conflict_range(begin, end)

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import hashlib
 import struct
+from collections.abc import Iterable
+from functools import lru_cache
 
 from nervous_system.ledger import tuples
 from nervous_system.ledger.versions import STAMP_BYTES, Version
@@ -18,7 +20,9 @@ Range = tuple[bytes, bytes]
 _INTEGER_OF_ONE_BYTE = 0x15
 _VERSIONSTAMP = 0x33
 VERSION_BYTES = 3 + STAMP_BYTES
+_BEFORE_STAMP_BYTES = 3
 _UNSET = b"\xff" * 10
+_OFFSET = struct.Struct("<I")
 
 
 def encode_version(version: Version) -> bytes:
@@ -39,8 +43,17 @@ def text_before_version(key: bytes, head: bytes) -> str:
 
 def committed(head: bytes, incarnation: int, place: int, tail: bytes = b"") -> bytes:
     """A versionstamped key: ``head``, the version of this transaction's event number ``place``, ``tail``."""
-    opening = head + bytes((_INTEGER_OF_ONE_BYTE, incarnation, _VERSIONSTAMP))
-    return opening + _UNSET + struct.pack(">H", place) + tail + struct.pack("<I", len(opening))
+    return head + _version_to_come(incarnation, place) + tail + _OFFSET.pack(len(head) + _BEFORE_STAMP_BYTES)
+
+
+def all_committed(rows: Iterable[tuple[bytes, bytes]], incarnation: int, place: int) -> list[tuple[bytes, bytes]]:
+    """The same of every row's head, with its value."""
+    version = _version_to_come(incarnation, place)
+    return [(head + version + _OFFSET.pack(len(head) + _BEFORE_STAMP_BYTES), value) for head, value in rows]
+
+
+def _version_to_come(incarnation: int, place: int) -> bytes:
+    return bytes((_INTEGER_OF_ONE_BYTE, incarnation, _VERSIONSTAMP)) + _UNSET + place.to_bytes(2, "big")
 
 
 def within(head: bytes) -> Range:
@@ -65,11 +78,15 @@ class ProjectKeys:
         self.snapshots = tuples.pack(("snapshot",), prefix)
         self.manifests = tuples.pack(("manifest",), prefix)
         self._prefix = prefix
+        self._occurred = tuples.pack(("occurred",), prefix)
+        self._recorded = tuples.pack(("recorded",), prefix)
+        self._contents = tuples.pack(("content",), prefix)
+        self._decisions = tuples.pack(("decision",), prefix)
         self.ids = tuples.pack(("id",), prefix)
 
     def id(self, event_id: str) -> bytes:
         """Where the version of an event is found by its id."""
-        return self.ids + tuples.pack((event_id,))
+        return tuples.pack_one(event_id, self.ids)
 
     def event(self, version: Version) -> bytes:
         """Where an event's value begins."""
@@ -77,15 +94,15 @@ class ProjectKeys:
 
     def occurred(self, occurred_us: int | None = None) -> bytes:
         """The index by the agents' clock, whole or at one moment; a version follows the moment."""
-        return self._index("occurred", occurred_us)
+        return self._occurred if occurred_us is None else tuples.pack_one(occurred_us, self._occurred)
 
     def recorded(self, recorded_us: int | None = None) -> bytes:
         """The index by the log's clock, whole or at one moment; a version follows the moment."""
-        return self._index("recorded", recorded_us)
+        return self._recorded if recorded_us is None else tuples.pack_one(recorded_us, self._recorded)
 
     def path(self, resource: str) -> bytes:
         """One file's life; a version follows."""
-        return self.paths + tuples.pack((resource,))
+        return tuples.pack_one(resource, self.paths)
 
     def paths_below(self, folder: str) -> Range:
         """The lives of all files below a folder."""
@@ -109,9 +126,7 @@ class ProjectKeys:
 
     def decisions(self, agent_id: str, session_id: str) -> bytes:
         """Decisions of an agent in a session; a version follows. Names of any length make a key of one length."""
-        agent, session = agent_id.encode(), session_id.encode()
-        digest = hashlib.sha256(len(agent).to_bytes(8, "big") + agent + session).digest()
-        return tuples.pack(("decision", digest), self._prefix)
+        return tuples.pack_one(_session_digest(agent_id, session_id), self._decisions)
 
     def snapshot(self, version: Version) -> bytes:
         """What is said of the snapshot that holds everything up to a version."""
@@ -123,10 +138,16 @@ class ProjectKeys:
 
     def content(self, digest: bytes) -> bytes:
         """Where a content is to be had, by its SHA-256."""
-        return tuples.pack(("content", digest), self._prefix)
+        return tuples.pack_one(digest, self._contents)
 
-    def _index(self, name: str, element: int | str | None) -> bytes:
+    def _index(self, name: str, element: str | None) -> bytes:
         return tuples.pack((name,) if element is None else (name, element), self._prefix)
+
+
+@lru_cache(maxsize=1024)
+def _session_digest(agent_id: str, session_id: str) -> bytes:
+    agent, session = agent_id.encode(), session_id.encode()
+    return hashlib.sha256(len(agent).to_bytes(8, "big") + agent + session).digest()
 
 
 def chunk(first: bytes, number: int) -> bytes:

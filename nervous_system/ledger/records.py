@@ -7,6 +7,7 @@ import struct
 import zlib
 from dataclasses import dataclass
 from enum import IntEnum
+from typing import NamedTuple
 
 from nervous_system.errors import EnchantedError
 from nervous_system.ledger.versions import STAMP_BYTES, Version
@@ -17,9 +18,11 @@ GENESIS_CHAIN = bytes(DIGEST_BYTES)
 
 # Content from this size on is cut out of its event and stored once for its tenant; below, the key costs more.
 LIFT_FROM_BYTES = 256
+# Smaller events would gain little, and cost time.
+DEFLATE_FROM_BYTES = 512
 
 _EVENT = struct.Struct(">BqII")
-_PLAIN, _LIFTED = 0, 1
+_PLAIN, _LIFTED, _REST_DEFLATED = 0, 1, 2
 _PATH = struct.Struct(">BIqq32s32s")
 _HEAD = struct.Struct(">BQ32sqq")
 _ID = struct.Struct(">32s32s")
@@ -80,7 +83,7 @@ class IdRecord:
 
 def id_suffix(incarnation: int, digest: bytes, chain: bytes) -> bytes:
     """What follows the versionstamp in the value of ``("id", event_id)``."""
-    return bytes((incarnation,)) + _ID.pack(digest, chain)
+    return bytes((incarnation,)) + digest + chain
 
 
 def extend_chain(chain: bytes, event: bytes) -> bytes:
@@ -88,8 +91,7 @@ def extend_chain(chain: bytes, event: bytes) -> bytes:
     return hashlib.sha256(chain + event).digest()
 
 
-@dataclass(frozen=True, slots=True)
-class PathChange:
+class PathChange(NamedTuple):
     """What one event did to one path.
 
     Args:
@@ -109,14 +111,8 @@ class PathChange:
 
     def encode(self) -> bytes:
         """The value of ``("path", resource, version)``."""
-        return _PATH.pack(
-            self.operation,
-            self.mode,
-            self.occurred_us,
-            self.recorded_us,
-            self.digest.ljust(DIGEST_BYTES, b"\0"),
-            self.previous.ljust(DIGEST_BYTES, b"\0"),
-        )
+        # An empty hash becomes zeros.
+        return _PATH.pack(*self)
 
     @classmethod
     def decode(cls, data: bytes) -> PathChange:
@@ -158,8 +154,7 @@ def content_suffix(form: ContentForm, incarnation: int) -> bytes:
     return bytes((form, incarnation))
 
 
-@dataclass(frozen=True, slots=True)
-class EventRecord:
+class EventRecord(NamedTuple):
     """An event's stored value: its bytes, from which a content may have been cut out.
 
     Args:
@@ -179,18 +174,27 @@ class EventRecord:
     def encode(self) -> bytes:
         """The value of ``("event", version)``, before it is split into chunks."""
         form = _LIFTED if self.digest else _PLAIN
-        return _EVENT.pack(form, self.recorded_us, self.cut_at, self.cut_bytes) + self.digest + self.rest
+        rest = self.rest
+        if len(rest) >= DEFLATE_FROM_BYTES:
+            deflated = zlib.compress(rest, 1)
+            if len(deflated) < len(rest):
+                form, rest = form | _REST_DEFLATED, deflated
+        return _EVENT.pack(form, self.recorded_us, self.cut_at, self.cut_bytes) + self.digest + rest
 
     @classmethod
     def decode(cls, data: bytes) -> EventRecord:
         """Reads what ``encode`` wrote; raises DamagedError where it is something else."""
-        if len(data) < _EVENT.size or data[0] not in (_PLAIN, _LIFTED):
+        if len(data) < _EVENT.size or data[0] > _LIFTED | _REST_DEFLATED:
             raise DamagedError("an event's value cannot be read")
         form, recorded_us, cut_at, cut_bytes = _EVENT.unpack_from(data)
-        body = data[_EVENT.size :]
-        if form == _PLAIN:
-            return cls(recorded_us, body)
-        return cls(recorded_us, body[DIGEST_BYTES:], cut_at, cut_bytes, body[:DIGEST_BYTES])
+        rest_at = _EVENT.size + (DIGEST_BYTES if form & _LIFTED else 0)
+        digest, rest = data[_EVENT.size : rest_at], data[rest_at:]
+        if form & _REST_DEFLATED:
+            try:
+                rest = zlib.decompress(rest)
+            except zlib.error as error:
+                raise DamagedError("an event's value cannot be inflated") from error
+        return cls(recorded_us, rest, cut_at, cut_bytes, digest)
 
     @classmethod
     def cut(cls, data: bytes, recorded_us: int, content: bytes, digest: bytes) -> EventRecord:
@@ -229,7 +233,9 @@ def decompress(stored: bytes) -> bytes:
 
 def chunks(value: bytes) -> list[bytes]:
     """A value cut into pieces that one key may hold; at least one."""
-    return [value[start : start + CHUNK_BYTES] for start in range(0, len(value), CHUNK_BYTES)] or [b""]
+    if len(value) <= CHUNK_BYTES:
+        return [value]
+    return [value[start : start + CHUNK_BYTES] for start in range(0, len(value), CHUNK_BYTES)]
 
 
 def encode_cursor(sequence: int, recorded_us: int) -> bytes:

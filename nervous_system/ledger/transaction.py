@@ -107,6 +107,14 @@ class Transaction(Protocol):
         """``value`` ends in 4 bytes, little-endian: the offset at which the 10 bytes of versionstamp are put."""
         ...
 
+    def set_versionstamped_keys(self, pairs: Sequence[KeyValue]) -> None:
+        """``set_versionstamped_key`` for many, in their order."""
+        ...
+
+    def set_versionstamped_values(self, pairs: Sequence[KeyValue]) -> None:
+        """``set_versionstamped_value`` for many, in their order."""
+        ...
+
     def add_read_conflict_range(self, begin: bytes, end: bytes) -> None: ...
 
     def get_versionstamp(self) -> VersionstampFuture:

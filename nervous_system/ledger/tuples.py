@@ -13,6 +13,7 @@ from uuid import UUID
 NULL, BYTES, TEXT, NESTED = 0x00, 0x01, 0x02, 0x05
 INT_NEGATIVE_BIG, INT_ZERO, INT_POSITIVE_BIG = 0x0B, 0x14, 0x1D
 SINGLE, DOUBLE, FALSE, TRUE, UUID_CODE, VERSIONSTAMP = 0x20, 0x21, 0x26, 0x27, 0x30, 0x33
+_TEXT, _BYTES = bytes((TEXT,)), bytes((BYTES,))
 INCOMPLETE = b"\xff" * 10
 INT_LIMIT_BYTES = 255
 
@@ -65,6 +66,11 @@ def pack(elements: Tuple, prefix: bytes = b"") -> bytes:
     return prefix + packed
 
 
+def pack_one(element: str | bytes | int, prefix: bytes = b"") -> bytes:
+    """``pack`` of one plain element."""
+    return prefix + _encode(element)
+
+
 def pack_with_versionstamp(elements: Tuple, prefix: bytes = b"") -> bytes:
     """Like ``pack``, for exactly one incomplete versionstamp; its offset follows in 4 bytes, little-endian."""
     packed, stamps = _encode_all(elements, nested=False)
@@ -112,16 +118,16 @@ def _encode_all(elements: Tuple, nested: bool) -> tuple[bytes, list[int]]:
 
 def _encode(element: Element) -> bytes:  # noqa: PLR0911 - one answer a type
     match element:
-        case None:
-            return bytes((NULL,))
+        case str():
+            return _TEXT + _escape(element.encode())
+        case bytes():
+            return _BYTES + _escape(element)
         case bool():
             return bytes((TRUE if element else FALSE,))
         case int():
             return _encode_int(element)
-        case bytes():
-            return bytes((BYTES,)) + _escape(element)
-        case str():
-            return bytes((TEXT,)) + _escape(element.encode("utf-8"))
+        case None:
+            return bytes((NULL,))
         case float():
             return bytes((DOUBLE,)) + _flip(struct.pack(">d", element))
         case Single():

@@ -162,5 +162,5 @@ def _chosen(version: Version, event: SwarmEvent) -> ChosenChange:
 
 
 def _events(history: History, after: Version | None, through: Version) -> Iterator[tuple[Version, int, SwarmEvent]]:
-    for stored in history.events(after=after, through=through):
-        yield stored.version, stored.recorded_us, decode(stored.data)
+    for outline in history.outlines(after=after, through=through):
+        yield outline.version, outline.recorded_us, outline.event

@@ -173,6 +173,60 @@ def test_earlier_stamped_keys_stay_readable_below_a_new_one(space: Space) -> Non
     assert [value for _, value in space.everything()] == [b"1", b"2"]
 
 
+def test_many_versionstamped_at_once_are_as_one_by_one(space: Space) -> None:
+    offset = len(space.prefix + b"k").to_bytes(4, "little")
+    transaction = space.begin()
+    transaction.inner.set_versionstamped_keys(
+        [(space.prefix + b"k" + bytes(10) + b"%d" % (number % 3) + offset, b"%d" % number) for number in range(4)]
+    )
+    transaction.inner.set_versionstamped_values(
+        [(space.prefix + b"v%d" % (number % 3), b"%d" % number + bytes(10) + b"\x01\0\0\0") for number in range(4)]
+    )
+    assert refused(lambda: transaction.get(b"v1")) == 1036
+    assert refused(lambda: transaction.get_range(b"k", b"l")) == 1036
+    future = transaction.get_versionstamp()
+    transaction.commit()
+    stamp = future.wait()
+    latest = [b"3", b"1", b"2"]
+    assert space.everything() == [
+        *((b"k" + stamp + b"%d" % number, value) for number, value in enumerate(latest)),
+        *((b"v%d" % number, value + stamp) for number, value in enumerate(latest)),
+    ]
+
+
+def test_one_of_many_that_is_refused_refuses_the_commit(space: Space) -> None:
+    for pairs in ([(b"\xff/x" + bytes(10) + b"\x03\0\0\0", b"")], [(space.prefix + bytes(14), bytes(100_001))]):
+        transaction = space.begin()
+        transaction.inner.set_versionstamped_keys([(space.prefix + bytes(14), b""), *pairs])
+        assert refused(transaction.commit) in (2004, 2103)
+        assert space.everything() == []
+
+
+def test_many_values_are_read_as_one_by_one(space: Space) -> None:
+    space.put(a=b"1", b=b"2", c=ONE)
+    transaction = space.begin()
+    assert transaction.get_many([]) == []
+    asked = [b"b", b"a", b"b", b"missing", b"long" * 5_000]
+    assert transaction.get_many(asked) == [b"2", b"1", b"2", None, None]
+    transaction.clear(b"a")
+    transaction.add(b"c", ONE)
+    transaction.clear_range(b"bb", b"c")
+    assert transaction.get_many([b"a", b"b", b"c"]) == [None, b"2", (2).to_bytes(8, "little")]
+    assert refused(lambda: transaction.inner.get_many([space.prefix + b"a", b"\xff/x"])) == 2004
+
+
+@pytest.mark.parametrize(("is_snapshot", "conflicts"), [(False, True), (True, False)])
+def test_many_values_that_were_read_conflict(space: Space, is_snapshot: bool, conflicts: bool) -> None:
+    reader = space.begin()
+    reader.get_many([b"a", b"b"], snapshot=is_snapshot)
+    reader.set(b"z", b"")
+    space.put(b=b"1")
+    if conflicts:
+        assert refused(reader.commit) == CONFLICT
+    else:
+        reader.commit()
+
+
 def test_run_commits_and_answers(space: Space) -> None:
     def work(transaction: Transaction) -> str:
         transaction.set(space.prefix + b"a", b"1")

@@ -22,7 +22,7 @@ PRUNE_INTERVAL_S = 1.0
 REMEMBERED_COMMITS = 64
 
 LAST = "SELECT max(version) FROM recent"
-FIRST = "SELECT min(version) FROM recent"
+BOUNDS = "SELECT (SELECT min(version) FROM recent), (SELECT max(version) FROM recent)"
 SINCE = "SELECT version, ranges FROM recent WHERE version > ?"
 APPEND = "INSERT INTO recent (version, at, ranges) VALUES (?, ?, ?)"
 # By time alone nothing unknown is lost: who has read before the oldest that is left is too old, whatever the clock did.
@@ -31,7 +31,8 @@ PRUNE = "DELETE FROM recent WHERE version < (SELECT min(version) FROM recent WHE
 
 def last_version(connection: apsw.Connection) -> int:
     """The version of the last commit; 0 where there was none."""
-    return _number(connection, LAST)
+    row: Any = connection.execute(LAST).fetchone()
+    return row[0] or 0
 
 
 class CommitLog:
@@ -39,39 +40,46 @@ class CommitLog:
 
     def __init__(self) -> None:
         self._known: OrderedDict[int, RangeSet] = OrderedDict()
+        self._first = self.last = 0
         self._pruned_at = 0.0
+
+    def open(self, connection: apsw.Connection) -> None:
+        """Looks how far it goes, at the beginning of a transaction of SQLite."""
+        row: Any = connection.execute(BOUNDS).fetchone()
+        self._first, self.last = row[0] or 0, row[1] or 0
 
     def check(self, connection: apsw.Connection, read_version: int, reads: Collection[KeyRange]) -> None:
         """Raises LedgerError 1020 where a later commit wrote what was read, 1007 where that is not known any more."""
-        if read_version + 1 < _number(connection, FIRST):
+        if read_version + 1 < self._first:
             raise refusal(TOO_OLD)
         for ranges in self._since(connection, read_version):
             if any(ranges.overlaps(begin, end) for begin, end in reads):
                 raise refusal(CONFLICT)
 
-    def append(self, connection: apsw.Connection, version: int, ranges: RangeSet) -> None:
-        """Writes down what a commit wrote."""
-        now = time.time()
-        connection.execute(APPEND, (version, now, ranges.to_bytes()))
-        if time.monotonic() - self._pruned_at > PRUNE_INTERVAL_S:
-            self._pruned_at = time.monotonic()
-            connection.execute(PRUNE, (now - KEPT_S, now))
-
-    def remember(self, version: int, ranges: RangeSet) -> None:
-        """Spares reading again what a commit of this process wrote, once it is durable."""
-        self._known[version] = ranges
+    def append(self, connection: apsw.Connection, ranges: RangeSet) -> None:
+        """Writes down what a commit of version ``last`` + 1 wrote."""
+        self.last += 1
+        connection.execute(APPEND, (self.last, time.time(), ranges.to_bytes()))
+        # Spares reading again what a commit of this process wrote.
+        self._known[self.last] = ranges
         if len(self._known) > REMEMBERED_COMMITS:
             self._known.popitem(last=False)
 
+    def prune(self, connection: apsw.Connection) -> None:
+        """Forgets what is too old, now and then; not before all have been checked that ``open`` was for."""
+        if time.monotonic() - self._pruned_at > PRUNE_INTERVAL_S:
+            self._pruned_at = time.monotonic()
+            now = time.time()
+            connection.execute(PRUNE, (now - KEPT_S, now))
+
+    def forget(self) -> None:
+        """Forgets all that is remembered: the disk may have undone it, and others may use its versions."""
+        self._known.clear()
+
     def _since(self, connection: apsw.Connection, version: int) -> list[RangeSet]:
-        count = last_version(connection) - version
+        count = self.last - version
         known = [self._known.get(version + 1 + index) for index in range(min(count, REMEMBERED_COMMITS + 1))]
         if len(known) == count and None not in known:
             return [ranges for ranges in known if ranges is not None]
         rows: Any = connection.execute(SINCE, (version,))
         return [self._known.get(later) or RangeSet.from_bytes(data) for later, data in rows]
-
-
-def _number(connection: apsw.Connection, question: str) -> int:
-    row: Any = connection.execute(question).fetchone()
-    return row[0] or 0

@@ -4,29 +4,23 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
-from nervous_system.ledger.embedded import conflicts
-from nervous_system.ledger.embedded.conflicts import CommitLog
+from nervous_system.ledger.embedded.commits import Commit, Committer
 from nervous_system.ledger.embedded.directories import Directories
 from nervous_system.ledger.embedded.refusals import RETRYABLE
-from nervous_system.ledger.embedded.snapshots import Snapshot, Snapshots, value_at
+from nervous_system.ledger.embedded.snapshots import Snapshot, Snapshots
 from nervous_system.ledger.embedded.storage import Storage
 from nervous_system.ledger.embedded.transaction import EmbeddedTransaction
 from nervous_system.ledger.embedded.watches import EmbeddedWatch
-from nervous_system.ledger.embedded.writes import Writes
-from nervous_system.ledger.transaction import RUN_LIMIT_S, KeyRange, LedgerError
+from nervous_system.ledger.transaction import RUN_LIMIT_S, LedgerError
 
 T = TypeVar("T")
 
 FIRST_BACKOFF_S = 0.001
 LAST_BACKOFF_S = 0.1
-
-CLEAR_RANGE = "DELETE FROM pairs WHERE key >= ? AND key < ?"
-CLEAR = "DELETE FROM pairs WHERE key = ?"
-STORE = "REPLACE INTO pairs (key, value) VALUES (?, ?)"
 
 
 class EmbeddedEngine:
@@ -42,7 +36,7 @@ class EmbeddedEngine:
     def __init__(self, path: Path) -> None:
         self._storage = Storage(path)
         self._snapshots = Snapshots(self._storage)
-        self._log = CommitLog()
+        self._committer = Committer(self._storage)
         self._directories = Directories(self._storage)
 
     def begin(self) -> EmbeddedTransaction:
@@ -84,19 +78,7 @@ class EmbeddedEngine:
         """A watch on ``key`` against ``value``, for a transaction."""
         return EmbeddedWatch(self._storage, key, value)
 
-    def commit(self, writes: Writes, read_version: int | None, reads: Collection[KeyRange]) -> bytes:
+    def commit(self, commit: Commit) -> bytes:
         """Checks, writes and syncs a transaction; gives its versionstamp. Raises LedgerError 1020, 1007 or 1021."""
         self._snapshots.close_old()
-        with self._storage.writing() as connection:
-            if read_version is not None:
-                self._log.check(connection, read_version, reads)
-            version = conflicts.last_version(connection) + 1
-            # The commit's version, and its order in a batch of the same version: here always the first.
-            stamp = version.to_bytes(8, "big") + bytes(2)
-            changes = writes.changes(stamp, lambda key: value_at(connection, key))
-            connection.executemany(CLEAR_RANGE, changes.cleared)
-            connection.executemany(CLEAR, [(key,) for key in changes.removed])
-            connection.executemany(STORE, changes.stored)
-            self._log.append(connection, version, changes.ranges)
-        self._log.remember(version, changes.ranges)
-        return stamp
+        return self._committer.commit(commit)

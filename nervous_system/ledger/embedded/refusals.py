@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterable
 
 from nervous_system.ledger.transaction import (
     KEY_LIMIT_BYTES,
     VALUE_LIMIT_BYTES,
     VERSIONSTAMP_BYTES,
+    KeyValue,
     LedgerError,
 )
 
 USER_KEYS_END = b"\xff"
 OFFSET_BYTES = 4
+_OFFSET = struct.Struct("<i")
 
 TOO_OLD = 1007
 CONFLICT = 1020
@@ -72,6 +75,13 @@ def check_write(key: bytes, value: bytes = b"") -> None:
         raise refusal(VALUE_TOO_LARGE)
 
 
+def check_writes(pairs: Iterable[KeyValue]) -> None:
+    """``check_write`` for many."""
+    for key, value in pairs:
+        if key >= USER_KEYS_END or len(key) > KEY_LIMIT_BYTES or len(value) > VALUE_LIMIT_BYTES:
+            check_write(key, value)
+
+
 def check_range(begin: bytes, end: bytes) -> None:
     """Raises LedgerError 2005 or 2004 for a range that cannot be cleared or made to conflict."""
     if begin > end:
@@ -79,12 +89,12 @@ def check_range(begin: bytes, end: bytes) -> None:
     check_read(begin, end)
 
 
-def split_offset(stamped: bytes) -> tuple[bytes, int]:
-    """What stands before the 4 bytes of offset, and the offset; raises LedgerError 2000 where ten bytes do not fit."""
-    if len(stamped) < OFFSET_BYTES:
+def offset_at_end(stamped: bytes) -> int:
+    """The offset that the last 4 bytes give; raises LedgerError 2000 where ten bytes do not fit before them."""
+    room = len(stamped) - OFFSET_BYTES - VERSIONSTAMP_BYTES
+    if room < 0:
         raise refusal(INVALID_CALL)
-    template = stamped[:-OFFSET_BYTES]
-    (offset,) = struct.unpack("<i", stamped[-OFFSET_BYTES:])
-    if offset < 0 or offset + VERSIONSTAMP_BYTES > len(template):
+    offset: int = _OFFSET.unpack_from(stamped, len(stamped) - OFFSET_BYTES)[0]
+    if not 0 <= offset <= room:
         raise refusal(INVALID_CALL)
-    return template, offset
+    return offset

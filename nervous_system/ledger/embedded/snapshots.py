@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from threading import RLock
 from typing import Any
 
@@ -14,6 +15,7 @@ from nervous_system.ledger.embedded.storage import Storage, explain
 from nervous_system.ledger.transaction import TRANSACTION_LIMIT_S, KeyValue
 
 VALUE_AT = "SELECT value FROM pairs WHERE key = ?"
+VALUES_AT = "SELECT key, value FROM pairs WHERE key IN carray(?)"
 PAGE = "SELECT key, value FROM pairs WHERE key >= ? AND key < ? ORDER BY key LIMIT ?"
 PAGE_BACK = "SELECT key, value FROM pairs WHERE key >= ? AND key < ? ORDER BY key DESC LIMIT ?"
 
@@ -54,6 +56,13 @@ class Snapshot:
         except apsw.Error as error:  # not ``sentences``, which takes as long as the read
             raise explain(error, self._storage.path) from error
 
+    def get_many(self, keys: Sequence[bytes]) -> list[bytes | None]:
+        """The values at ``keys``; raises LedgerError 1007 after five seconds."""
+        with self._lock, self._storage.sentences():
+            rows: Any = self._usable().execute(VALUES_AT, (apsw.carray(tuple(keys)),))
+            found: dict[bytes, bytes] = dict(rows)
+        return [found.get(key) for key in keys]
+
     def page(self, begin: bytes, end: bytes, limit: int, reverse: bool) -> list[KeyValue]:
         """At most ``limit`` pairs (0: all) of begin to end; raises LedgerError 1007 after five seconds."""
         with self._lock, self._storage.sentences():
@@ -62,6 +71,8 @@ class Snapshot:
 
     def close(self) -> None:
         """Gives the connection back."""
+        if self._connection is None:
+            return
         with self._lock:
             connection, self._connection = self._connection, None
             if connection is not None:

@@ -55,7 +55,8 @@ class Storage:
         self._writing = Lock()
         self._idle: list[apsw.Connection] = []
         self._leased: set[apsw.Connection] = set()
-        self._writer: apsw.Connection | None = None
+        # The one that committed last: SQLite has all others begin with an empty cache.
+        self._warm: apsw.Connection | None = None
         self._closed = False
         self._wal_pages = 0
         self._crowded_at = 0.0
@@ -64,15 +65,23 @@ class Storage:
         self.give_back(self.take())
         forks.register(self)
 
-    def take(self) -> apsw.Connection:
+    def take(self, *, to_write: bool = False) -> apsw.Connection:
         """A connection of which the caller is the only user until it gives it back."""
         with self._lock:
             if self._closed:
                 raise UnavailableError(f"The ledger {self.path} is closed: open it again.")
             forks.refuse_inherited(self.path)
-            connection = self._idle.pop() if self._idle else self._connect()
+            # Who is alone reads with the warm one, and writes with it next; several would take it from each other.
+            connection = self._take_idle(warm=to_write or not self._leased) or self._connect()
             self._leased.add(connection)
             return connection
+
+    def _take_idle(self, *, warm: bool) -> apsw.Connection | None:
+        for connection in reversed(self._idle):
+            if (connection is self._warm) is (warm and self._warm in self._idle):
+                self._idle.remove(connection)
+                return connection
+        return None
 
     def give_back(self, connection: apsw.Connection) -> None:
         """Ends what the connection was doing and keeps it for the next; leaves alone what a fork has brought here."""
@@ -100,24 +109,17 @@ class Storage:
 
     @contextmanager
     def writing(self) -> Iterator[apsw.Connection]:
-        """The connection that writes, in a transaction that holds the file's write lock and ends with the block."""
+        """A connection in a transaction that holds the file's write lock and ends with the block."""
         with self._writing, self.sentences():
-            if self._closed:
-                raise UnavailableError(f"The ledger {self.path} is closed: open it again.")
-            forks.refuse_inherited(self.path)
-            if self._writer is None:
-                self._writer = self._connect()
-                self._writer.set_wal_hook(self._count_pages)
-            writer = self._writer
-            writer.execute("BEGIN IMMEDIATE")
+            writer = self.take(to_write=True)
             try:
+                writer.execute("BEGIN IMMEDIATE")
                 yield writer
                 self._end(writer)
-            except BaseException:
-                if writer.in_transaction:
-                    writer.execute("ROLLBACK")
-                raise
-            self._checkpoint(writer)
+                self._warm = writer
+                self._checkpoint(writer)
+            finally:
+                self.give_back(writer)
 
     def _end(self, writer: apsw.Connection) -> None:
         try:
@@ -159,9 +161,9 @@ class Storage:
         return leased
 
     def close_idle(self) -> None:
-        for connection in [*self._idle, *([self._writer] if self._writer else [])]:
+        for connection in self._idle:
             connection.close()
-        self._idle, self._writer = [], None
+        self._idle, self._warm = [], None
 
     def _connect(self) -> apsw.Connection:
         with self.sentences():
@@ -173,6 +175,7 @@ class Storage:
             connection.execute(f"PRAGMA journal_size_limit = {WAL_LIMIT_BYTES}")
             # The file never lies on what another process may have written since.
             connection.execute("PRAGMA mmap_size = 0")
+            connection.set_wal_hook(self._count_pages)
             return connection
 
     def _count_pages(self, connection: apsw.Connection, database: str, pages: int) -> int:

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from nervous_system.ledger.embedded import refusals
-from nervous_system.ledger.embedded.refusals import check_range, check_read, check_write, refusal
+from nervous_system.ledger.embedded.commits import Commit
+from nervous_system.ledger.embedded.refusals import (
+    USER_KEYS_END,
+    check_range,
+    check_read,
+    check_write,
+    check_writes,
+    refusal,
+)
 from nervous_system.ledger.embedded.snapshots import Snapshot
 from nervous_system.ledger.embedded.watches import EmbeddedWatch
 from nervous_system.ledger.embedded.writes import Writes
@@ -26,8 +34,8 @@ class Store(Protocol):
 
     def watch(self, key: bytes, value: bytes | None) -> EmbeddedWatch: ...
 
-    def commit(self, writes: Writes, read_version: int | None, reads: Collection[KeyRange]) -> bytes:
-        """The versionstamp, once ``writes`` are on the disk."""
+    def commit(self, commit: Commit) -> bytes:
+        """The versionstamp, once what is written is on the disk."""
         ...
 
 
@@ -81,7 +89,14 @@ class EmbeddedTransaction:
         return writes.over(key, stored)
 
     def get_many(self, keys: Sequence[bytes], *, snapshot: bool = False) -> list[bytes | None]:
-        return [self.get(key, snapshot=snapshot) for key in keys]
+        self._check_usable()
+        is_plain = keys and max(keys) < USER_KEYS_END and max(map(len, keys)) <= KEY_LIMIT_BYTES
+        if not is_plain or self._writes.touch_any(keys):
+            return [self.get(key, snapshot=snapshot) for key in keys]
+        stored = self._reading().get_many(keys)
+        if not snapshot:
+            self._reads.update(dict.fromkeys([(key, key + b"\x00") for key in keys]))
+        return stored
 
     def get_range(
         self, begin: bytes, end: bytes, *, limit: int = 0, reverse: bool = False, snapshot: bool = False
@@ -98,7 +113,7 @@ class EmbeddedTransaction:
         if not snapshot:
             # Nothing past the last pair of a full answer can change it.
             last = pairs[-1][0] if is_cut else b""
-            self._add_reads((last, end) if is_cut and reverse else (begin, last + b"\x00") if is_cut else (begin, end))
+            self._add_reads(last if is_cut and reverse else begin, last + b"\x00" if is_cut and not reverse else end)
         return pairs
 
     def set(self, key: bytes, value: bytes) -> None:
@@ -109,22 +124,27 @@ class EmbeddedTransaction:
             self._write(key, b"", lambda key, _: self._writes.clear(key))
 
     def clear_range(self, begin: bytes, end: bytes) -> None:
-        self._later(lambda: check_range(begin, end), lambda: self._writes.clear_range(begin, end))
+        self._declare(begin, end, self._writes.clear_range)
 
     def add(self, key: bytes, operand: bytes) -> None:
         self._write(key, operand, self._writes.add)
 
     def set_versionstamped_key(self, key: bytes, value: bytes) -> None:
-        version = None if self._snapshot is None else self._snapshot.version
-        self._write(key, value, lambda key, value: self._writes.set_stamped_key(key, value, version))
+        self._write(key, value, self._writes.set_stamped_key)
 
     def set_versionstamped_value(self, key: bytes, value: bytes) -> None:
         self._write(key, value, self._writes.set_stamped_value)
 
+    def set_versionstamped_keys(self, pairs: Sequence[KeyValue]) -> None:
+        self._write_all(pairs, self._writes.set_stamped_keys)
+
+    def set_versionstamped_values(self, pairs: Sequence[KeyValue]) -> None:
+        self._write_all(pairs, self._writes.set_stamped_values)
+
     def add_read_conflict_range(self, begin: bytes, end: bytes) -> None:
         if begin > end:
             raise refusal(refusals.INVERTED_RANGE)
-        self._later(lambda: check_range(begin, end), lambda: self._add_reads((begin, end)))
+        self._declare(begin, end, self._add_reads)
 
     def get_versionstamp(self) -> CommitStamp:
         self._check_usable()
@@ -150,7 +170,8 @@ class EmbeddedTransaction:
         self._close()
 
     def _commit_writes(self) -> bytes:
-        if self._writes.size_bytes() + sum(len(b) + len(e) for b, e in self._reads) > TRANSACTION_LIMIT_BYTES:
+        size_bytes = self._writes.size_bytes() + sum([len(b) + len(e) for b, e in self._reads])
+        if size_bytes > TRANSACTION_LIMIT_BYTES:
             raise refusal(refusals.TOO_LARGE)
         version = None
         if self._snapshot is not None:
@@ -159,7 +180,7 @@ class EmbeddedTransaction:
             version = self._snapshot.version
             # The commit must not wait for its own snapshot where it makes the WAL start anew.
             self._snapshot.close()
-        return self._store.commit(self._writes, version, self._reads)
+        return self._store.commit(Commit(self._writes, version, self._reads, size_bytes))
 
     def _close(self) -> None:
         if self._snapshot is not None:
@@ -168,6 +189,7 @@ class EmbeddedTransaction:
     def _reading(self) -> Snapshot:
         if self._snapshot is None:
             self._snapshot = self._store.snapshot()
+            self._writes.read_at(self._snapshot.version)
         return self._snapshot
 
     def _check_usable(self) -> None:
@@ -177,14 +199,29 @@ class EmbeddedTransaction:
             raise self._deferred
 
     def _write(self, key: bytes, value: bytes, write: Callable[[bytes, bytes], None]) -> None:
-        self._later(lambda: check_write(key, value), lambda: write(key, value))
-
-    def _later(self, check: Callable[[], None], act: Callable[[], None]) -> None:
-        """Acts; what is refused is raised by the next read or by commit, as FoundationDB does."""
+        """Writes; what is refused is raised by the next read or by commit, as FoundationDB does."""
         try:
             self._check_usable()
-            check()
-            act()
+            check_write(key, value)
+            write(key, value)
+        except LedgerError as error:
+            self._deferred = self._deferred or error
+
+    def _write_all(self, pairs: Sequence[KeyValue], write: Callable[[Sequence[KeyValue]], None]) -> None:
+        """The same for many."""
+        try:
+            self._check_usable()
+            check_writes(pairs)
+            write(pairs)
+        except LedgerError as error:
+            self._deferred = self._deferred or error
+
+    def _declare(self, begin: bytes, end: bytes, declare: Callable[[bytes, bytes], None]) -> None:
+        """The same for a range."""
+        try:
+            self._check_usable()
+            check_range(begin, end)
+            declare(begin, end)
         except LedgerError as error:
             self._deferred = self._deferred or error
 
@@ -213,6 +250,6 @@ class EmbeddedTransaction:
         pairs.sort(key=lambda pair: pair[0], reverse=reverse)
         return pairs[:limit] if limit else pairs
 
-    def _add_reads(self, keys: KeyRange) -> None:
-        for part in self._writes.unknown(*keys):
+    def _add_reads(self, begin: bytes, end: bytes) -> None:
+        for part in self._writes.unknown(begin, end):
             self._reads[part] = None

@@ -7,18 +7,18 @@ It follows ``WriteMap`` and ``ReadYourWrites`` of FoundationDB's client: which k
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
+from typing import NamedTuple
 
-from nervous_system.ledger.embedded.ranges import RangeSet, after
-from nervous_system.ledger.embedded.refusals import OFFSET_BYTES, USER_KEYS_END, split_offset
-from nervous_system.ledger.transaction import VERSIONSTAMP_BYTES, KeyRange, KeyValue
+from nervous_system.ledger.embedded.ranges import KeySet, RangeSet, after
+from nervous_system.ledger.embedded.refusals import OFFSET_BYTES, USER_KEYS_END, offset_at_end
+from nervous_system.ledger.transaction import TRANSACTION_LIMIT_BYTES, VERSIONSTAMP_BYTES, KeyRange, KeyValue
 
 Lookup = Callable[[bytes], bytes | None]
 
 
-@dataclass(frozen=True, slots=True)
-class Stamped:
+class Stamped(NamedTuple):
     """Bytes with ten to be replaced by the versionstamp."""
 
     template: bytes
@@ -74,19 +74,46 @@ def add_little_endian(value: bytes | None, operand: bytes) -> bytes:
 class Writes:
     """The overlay of one transaction."""
 
-    __slots__ = ("_fresh", "_sorted", "cleared", "points", "stamped_keys", "unreadable")
+    __slots__ = (
+        "_fresh",
+        "_least_stamp",
+        "_sorted",
+        "_stamped_keys",
+        "_unreadable",
+        "_unsettled_keys",
+        "_unsettled_values",
+        "cleared",
+        "points",
+    )
 
     def __init__(self) -> None:
         self.points: dict[bytes, Write] = {}
         self.cleared = RangeSet()
-        self.unreadable = RangeSet()
-        # By the key that FoundationDB's client writes meanwhile, which a later clear of that key takes away.
-        self.stamped_keys: dict[bytes, tuple[Stamped, bytes]] = {}
         self._sorted: list[bytes] = []
         self._fresh: list[bytes] = []
+        self._least_stamp = bytes(VERSIONSTAMP_BYTES)
+        # By the key and offset that FoundationDB's client writes meanwhile, which a later clear of that key takes away:
+        # where the versionstamp is put, and the value.
+        self._stamped_keys: dict[bytes, tuple[int, bytes]] = {}
+        self._unreadable = RangeSet()
+        # What only concerns a transaction that reads or clears after it has stamped is worked out when one does.
+        self._unsettled_keys: list[tuple[bytes, int, bytes]] = []
+        self._unsettled_values: list[bytes] = []
 
     def __bool__(self) -> bool:
-        return bool(self.points or self.cleared or self.stamped_keys)
+        return bool(self.points or self.cleared or self._stamped_keys or self._unsettled_keys)
+
+    @property
+    def unreadable(self) -> RangeSet:
+        """What may not be read before commit: values that get a versionstamp, and every key that one can still give."""
+        if self._unsettled_keys or self._unsettled_values:
+            self._settle()
+        return self._unreadable
+
+    def read_at(self, version: int) -> None:
+        """To be told once of the snapshot's version: from now on versionstamps can only be above it."""
+        self._settle()
+        self._least_stamp = (version + 1).to_bytes(8, "big") + bytes(2)
 
     def set(self, key: bytes, value: bytes) -> None:
         self._put(key, value)
@@ -115,21 +142,31 @@ class Writes:
             self._put(key, Addition(None, (operand,)))
 
     def set_stamped_value(self, key: bytes, value: bytes) -> None:
-        self._put(key, Stamped(*split_offset(value)))
-        self.unreadable.add(key, after(key))
+        self.set_stamped_values([(key, value)])
 
-    def set_stamped_key(self, key: bytes, value: bytes, read_version: int | None) -> None:
-        """Every key that the versionstamp can still give becomes unreadable: those above ``read_version``."""
-        stamped = Stamped(*split_offset(key))
-        least = (0 if read_version is None else read_version + 1).to_bytes(8, "big") + bytes(2)
-        begin, end = stamped.fill(least), after(stamped.fill(b"\xff" * VERSIONSTAMP_BYTES))
-        self.unreadable.add(begin, min(end, USER_KEYS_END))
-        self.stamped_keys[begin + key[-OFFSET_BYTES:]] = (stamped, value)
+    def set_stamped_values(self, pairs: Iterable[KeyValue]) -> None:
+        stamped = {key: Stamped(value[:-OFFSET_BYTES], offset_at_end(value)) for key, value in pairs}
+        self._fresh += [key for key in stamped if key not in self.points]
+        self.points.update(stamped)
+        self._unsettled_values += stamped
+
+    def set_stamped_key(self, key: bytes, value: bytes) -> None:
+        self.set_stamped_keys([(key, value)])
+
+    def set_stamped_keys(self, pairs: Iterable[KeyValue]) -> None:
+        self._unsettled_keys += [(key, offset_at_end(key), value) for key, value in pairs]
 
     def keys(self, begin: bytes, end: bytes) -> list[bytes]:
         """The single keys written in begin to end, ascending."""
         place = self._place(begin, end)
         return self._sorted[place]
+
+    def touch_any(self, keys: Collection[bytes]) -> bool:
+        """Whether what is read at any of ``keys`` may depend on the writes."""
+        if not self:
+            return False
+        points, cleared, unreadable = self.points, self.cleared, self.unreadable
+        return any(key in points or key in cleared or key in unreadable for key in keys)
 
     def is_known(self, key: bytes) -> bool:
         """Whether the value at ``key`` follows from the writes alone."""
@@ -163,23 +200,44 @@ class Writes:
 
     def changes(self, stamp: bytes, stored: Lookup) -> Changes:
         """What to do on commit; ``stored`` gives the value that another key's addition starts from."""
-        removed, pairs = [], []
+        removed, pairs = [], {}
         for key, write in self.points.items():
-            value = _resolve(write, key, stamp, stored)
+            value = write if type(write) is bytes else _resolve(write, key, stamp, stored)
             if value is None:
                 removed.append(key)
             else:
-                pairs.append((key, value))
-        pairs += [(key.fill(stamp), value) for key, value in self.stamped_keys.values()]
-        pairs.sort(key=lambda pair: pair[0])
-        touched = [(key, after(key)) for key in removed] + [(key, after(key)) for key, _ in pairs]
-        return Changes(list(self.cleared), removed, pairs, RangeSet.of([*touched, *self.cleared]))
+                pairs[key] = value
+        stamped = [(key, offset, value) for key, (offset, value) in self._stamped_keys.items()]
+        for key, offset, value in stamped + self._unsettled_keys:
+            pairs[key[:offset] + stamp + key[offset + VERSIONSTAMP_BYTES : -OFFSET_BYTES]] = value
+        keys = sorted(pairs)
+        ranges: RangeSet = KeySet(keys)
+        if removed or self.cleared:
+            ranges = RangeSet.of([*ranges, *((key, after(key)) for key in removed), *self.cleared])
+        return Changes(list(self.cleared), removed, [(key, pairs[key]) for key in keys], ranges)
 
     def size_bytes(self) -> int:
         """Bytes of mutations and of the write conflict ranges that they make."""
-        points = sum(3 * len(key) + _size(write) for key, write in self.points.items())
-        stamped = sum(len(key) + len(value) for key, (_, value) in self.stamped_keys.items())
-        return points + stamped + 2 * sum(len(begin) + len(end) for begin, end in self.cleared)
+        size = 3 * sum(map(len, self.points)) + sum(map(_size, self.points.values()))
+        size += sum([len(key) + len(value) for key, (_, value) in self._stamped_keys.items()])
+        size += 2 * sum(len(begin) + len(end) for begin, end in self.cleared)
+        unsettled = sum([len(key) + len(value) for key, _, value in self._unsettled_keys])
+        if not unsettled or size + unsettled <= TRANSACTION_LIMIT_BYTES:
+            return size + unsettled
+        # A key that was stamped twice counts once.
+        self._settle()
+        return self.size_bytes()
+
+    def _settle(self) -> None:
+        ranges = [(key, after(key)) for key in self._unsettled_values]
+        for key, offset, value in self._unsettled_keys:
+            before, behind = key[:offset], key[offset + VERSIONSTAMP_BYTES : -OFFSET_BYTES]
+            least = before + self._least_stamp + behind
+            last = before + b"\xff" * VERSIONSTAMP_BYTES + behind
+            self._stamped_keys[least + key[-OFFSET_BYTES:]] = (offset, value)
+            ranges.append((least, min(after(last), USER_KEYS_END)))
+        self._unreadable.add_all(ranges)
+        self._unsettled_keys, self._unsettled_values = [], []
 
     def _put(self, key: bytes, write: Write) -> None:
         if key not in self.points:
@@ -196,8 +254,8 @@ class Writes:
 
     def _forget_stamps(self, begin: bytes, end: bytes) -> None:
         self.unreadable.remove(begin, end)
-        for key in [key for key in self.stamped_keys if begin <= key < end]:
-            del self.stamped_keys[key]
+        for key in [key for key in self._stamped_keys if begin <= key < end]:
+            del self._stamped_keys[key]
 
 
 def _resolve(write: Write, key: bytes, stamp: bytes, stored: Lookup) -> bytes | None:

@@ -15,8 +15,8 @@ from replay import patches
 
 CACHE_LIMIT_BYTES = 64 * 1024 * 1024
 # At most this many contents, each at most the inline limit, are held ready.
-GROUP_CONTENTS = 64
-FORESEEN_BLOBS = 16
+GROUP_CONTENTS = 256
+FORESEEN_BLOBS = 64
 
 
 class ContentError(EnchantedError):

@@ -157,7 +157,12 @@ def chunk(first: bytes, number: int) -> bytes:
 
 def blob(tenant_prefix: bytes, digest: bytes) -> bytes:
     """Where a tenant's stored content begins, by its SHA-256."""
-    return tuples.pack(("blob", digest), tenant_prefix)
+    return tuples.pack_one(digest, _blobs(tenant_prefix))
+
+
+@lru_cache(maxsize=1_024)
+def _blobs(tenant_prefix: bytes) -> bytes:
+    return tuples.pack(("blob",), tenant_prefix)
 
 
 def cursor(system_prefix: bytes, sink: str, stream: str, partition: int) -> bytes:

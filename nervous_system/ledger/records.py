@@ -133,8 +133,10 @@ class ContentForm(IntEnum):
     WHOLE = 3
 
 
-@dataclass(frozen=True, slots=True)
-class ContentSource:
+_FORMS = {form.value: form for form in ContentForm}
+
+
+class ContentSource(NamedTuple):
     """A content's source: the tenant's blob of its hash, the event that carries it whole, or one that leads to it.
 
     The last, in parts or as a diff, is a claim; the others have been found to have the hash.
@@ -146,7 +148,7 @@ class ContentSource:
     @classmethod
     def decode(cls, data: bytes) -> ContentSource:
         """Reads a value completed at commit."""
-        return cls(ContentForm(data[STAMP_BYTES]), Version(data[STAMP_BYTES + 1], data[:STAMP_BYTES]))
+        return cls(_FORMS[data[STAMP_BYTES]], Version(data[STAMP_BYTES + 1], data[:STAMP_BYTES]))
 
 
 def content_suffix(form: ContentForm, incarnation: int) -> bytes:

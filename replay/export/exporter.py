@@ -25,8 +25,8 @@ from replay.export.refs import is_ref_name
 from replay.git.repository import GitError
 from replay.merging import Merger, Policy
 from replay.moments import Moment
+from replay.restoring.targets import check_target
 from replay.state import ConflictError
-from replay.targets import check_target
 from replay.tree import TreeError, tree_digest
 
 # Events read so far.

@@ -13,9 +13,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from replay.export.fast_import import FastImport
-from replay.failures import RestoreError, reason
 from replay.git.repository import GitError, GitProcess
-from replay.restore import Staging
+from replay.restoring.failures import RestoreError, reason
+from replay.restoring.restore import Staging
 
 _KEPT_VARIABLES = ("PATH", "TMPDIR", "TMP", "TEMP", "SYSTEMROOT", "LD_LIBRARY_PATH")
 _ENVIRONMENT = {

@@ -8,14 +8,17 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.benchmarks import imports, landing, ledger, publish, restore
+from tests.benchmarks import history, imports, landing, ledger, publish, restore, size, why
 
 BENCHMARKS: dict[str, Callable[[Path], None]] = {
     "publish": publish.run,
     "landing": landing.run,
     "ledger": ledger.run,
     "restore": restore.run,
+    "history": history.run,
+    "size": size.run,
     "import": imports.run,
+    "why": why.run,
 }
 
 

@@ -20,11 +20,11 @@ from nervous_system.textdiff import unified_diff
 from replay.keeping import Keeper
 from tests.benchmarks.material import PROJECT, batches, file_event, finished, log_messages
 from tests.benchmarks.report import Contender, compare
-from tests.benchmarks.restore import _restore as restoring
+from tests.benchmarks.restore import _whole as restoring
 
-FILES = 500
+FILES = 250
 LINES = 60
-CHANGES = 2_000
+CHANGES = 1_000
 GROWTH = (1, 10, 100)
 
 # Runs the command line, then prints the kernel's own line of its peak, in kB.

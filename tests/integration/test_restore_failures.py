@@ -18,11 +18,13 @@ from typing import Any
 import pytest
 
 from nervous_system.errors import UnavailableError
-from replay import folders, restore
-from replay.plan import TargetError, plan_restore
-from replay.restore import RestoreError, act
+from replay.restoring import folders, restore
+from replay.restoring.failures import DriftError, RestoreError, TargetError
+from replay.restoring.inplace_undo import undo
+from replay.restoring.plan import plan_restore
+from replay.restoring.restore import act
 from replay.tree import FILE, SUBMODULE, SYMLINK, Limits, TreeError
-from tests.integration.restoring import MODEL, Store, names, standing
+from tests.integration.restoring import MODEL, Past, Store, lay, names, photograph, standing
 
 
 @pytest.mark.parametrize("readers", [1, 3])
@@ -149,8 +151,8 @@ CHILD = """
 import sys
 from hashlib import sha256
 from pathlib import Path
-from replay.plan import plan_restore
-from replay.restore import act
+from replay.restoring.plan import plan_restore
+from replay.restoring.restore import act
 from replay.tree import FILE, Entry
 
 blobs = {sha256(name.encode()).hexdigest(): name.encode() for name in ("a/first", "second")}
@@ -236,6 +238,35 @@ def test_a_full_disk_leaves_nothing(small_disk: Path, store: Store) -> None:
     del store.tree["large"]
     store.restore(small_disk / "out")
     assert "large" not in standing(small_disk / "out")
+
+
+def test_a_full_disk_leaves_a_folder_in_use_as_it_was(small_disk: Path) -> None:
+    folder = small_disk / "folder"
+    lay(folder, {"a": (FILE, b"old"), "b": (FILE, b"old")})
+    past = Past({"a": (FILE, b"new"), "large": MODEL["large"]}, {"a": (FILE, b"old"), "b": (FILE, b"old")})
+    before = photograph(folder)
+    with pytest.raises(RestoreError, match="the disk is full"):
+        past.put(folder)
+    assert photograph(folder) == before
+    assert names(folder) == ["a", "b"]
+
+
+def test_a_file_system_mounted_in_the_way_blocks_a_restore(small_disk: Path) -> None:
+    (small_disk / "precious").touch()
+    past = Past({"disk": (FILE, b"new"), "x": (FILE, b"")})
+    assert past.plan(small_disk.parent).blocked == (("disk", "another file system is mounted there"),)
+    with pytest.raises(DriftError, match="'disk' is in the way, and is never touched"):
+        past.put(small_disk.parent, is_forced=True)
+    assert names(small_disk.parent) == ["disk"]
+
+
+def test_a_mount_point_in_use_is_restored_into(small_disk: Path) -> None:
+    lay(small_disk, {"a": (FILE, b"old")})
+    past = Past({"a": (FILE, b"new")}, {"a": (FILE, b"old")})
+    past.put(small_disk)
+    assert (small_disk / "a").read_bytes() == b"new"
+    undo(small_disk)
+    assert names(small_disk) == ["a"]
 
 
 def test_a_mount_point_is_refused(small_disk: Path, store: Store) -> None:

@@ -13,9 +13,11 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from nervous_system.paths import PathError, check_link_target, check_links, check_tree
-from replay import folders
-from replay.plan import Action, Plan, Step
-from replay.restore import RestoreError, act
+from replay.restoring import folders
+from replay.restoring.failures import RestoreError
+from replay.restoring.plan import Plan
+from replay.restoring.restore import act
+from replay.restoring.steps import Action, Step
 from replay.tree import EXECUTABLE, FILE, SUBMODULE, SYMLINK, Entry
 from tests.integration.restoring import MODEL, Model, Store, names, standing
 
@@ -122,7 +124,7 @@ def test_no_accepted_links_lead_out_when_the_kernel_follows_them(quick: Path, li
 def by_hand(target: Path, *steps: tuple[str, int, bytes]) -> Plan:
     """A plan that nobody checked, as a fault in the checks would let it through."""
     writes = (Step(Action.WRITE, path, Entry(mode, sha256(content).hexdigest())) for path, mode, content in steps)
-    return Plan(target, "", tuple(writes))
+    return Plan(target, {}, tuple(writes))
 
 
 def test_a_file_below_a_link_is_not_written_through_it(tmp_path: Path) -> None:

@@ -52,10 +52,10 @@ def test_a_wrong_word_is_answered(recorded: Enchanted, tmp_path: Path, arguments
     assert not (tmp_path / "out").exists()
 
 
-def test_a_folder_that_is_not_empty_is_left_alone(recorded: Enchanted, tmp_path: Path) -> None:
-    (tmp_path / "mine.txt").write_text("mine")
-    assert "not empty" in recorded.refuse("restore", "demo/small", tmp_path)
-    assert [entry.name for entry in tmp_path.iterdir()] == ["mine.txt"]
+def test_a_file_that_was_never_recorded_is_left_alone(recorded: Enchanted, tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("mine")
+    assert "'a.txt' was never recorded" in recorded.refuse("restore", "demo/small", tmp_path)
+    assert [(entry.name, entry.read_text()) for entry in tmp_path.iterdir()] == [("a.txt", "mine")]
 
 
 def test_what_is_not_a_repository_is_refused(recorded: Enchanted, tmp_path: Path) -> None:

@@ -14,7 +14,9 @@ from hypothesis import strategies as st
 
 from nervous_system.errors import EnchantedError
 from nervous_system.paths import PathError
-from replay.plan import Action, TargetError, plan_restore
+from replay.restoring.failures import TargetError
+from replay.restoring.plan import plan_restore
+from replay.restoring.steps import Action
 from replay.tree import EXECUTABLE, FILE, SUBMODULE, SYMLINK, Entry, Limits, Tree, TreeError, tree_digest
 
 BLOBS = {sha256(content).hexdigest(): content for content in (b"", b"hello\n", b"../hello", b"/etc/passwd", b"..")}
@@ -44,7 +46,7 @@ def test_a_plan_for_a_new_folder_writes_every_path_in_order(tmp_path: Path) -> N
     assert plan.target == tmp_path / "new"
     assert plan.digest == tree_digest(TREE)
     assert plan.resources(Action.WRITE) == ["bin/link", "bin/run", "hello", "vendor"]
-    assert plan.counts == {"write": 4, "replace": 0, "make_executable": 0, "remove": 0, "leave": 0}
+    assert plan.counts == {"write": 4, "replace": 0, "change_mode": 0, "remove": 0, "leave": 0}
     assert plan.known_bytes == 6 + 6 + 8
     assert not (tmp_path / "new").exists()
 

@@ -1,4 +1,4 @@
-"""Writes a planned tree: beside the target first, every content checked, then renamed into place once."""
+"""Acts on a plan. A new folder is written beside the target, every content checked, and renamed into place once."""
 
 from __future__ import annotations
 
@@ -6,41 +6,26 @@ import errno
 import os
 import re
 import stat
-from collections import deque
-from collections.abc import Callable, Generator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Generator, Sequence
 from contextlib import ExitStack, closing, suppress
 from pathlib import Path
 from secrets import token_hex
 from types import TracebackType
 
-from nervous_system.errors import EnchantedError
 from nervous_system.paths import resource_to_bytes
-from replay import folders
-from replay.plan import Plan, Step, TargetError, check_target
-from replay.tree import EXECUTABLE, SUBMODULE, SYMLINK, Contents, Entry, check_total, verified_content
+from replay.restoring import folders
+from replay.restoring.failures import RestoreError, TargetError, reason
+from replay.restoring.inplace import ReadAhead, act_in_place
+from replay.restoring.plan import Plan
+from replay.restoring.reading import entry_of, read
+from replay.restoring.steps import Step
+from replay.restoring.targets import check_target
+from replay.tree import EXECUTABLE, SUBMODULE, SYMLINK, Contents, Entry, check_total
 
 # Paths written so far, and paths in all.
 Progress = Callable[[int, int], None]
 
 ATTEMPTS = 10
-
-_REASONS = {
-    errno.ENOSPC: "the disk is full. Free some space",
-    errno.EDQUOT: "your disk quota is used up. Free some space",
-    errno.EFBIG: "a file is larger than the file system or a limit of this process allows. Name a folder elsewhere",
-    errno.EACCES: "permission is denied. Name a folder that you may write",
-    errno.EPERM: "permission is denied. Name a folder that you may write",
-    errno.EEXIST: "something stands there already. See what else writes there, or name a folder elsewhere",
-    errno.EROFS: "the file system is read-only. Name a folder elsewhere",
-    errno.ENAMETOOLONG: "a name is too long for the file system. Name a folder elsewhere, or a shorter one",
-    errno.ELOOP: "a link stands where a folder should be. See what else writes there",
-    errno.ENOTDIR: "a link or a file stands where a folder should be. See what else writes there",
-}
-
-
-class RestoreError(EnchantedError):
-    """A tree could not be written; nothing of it is left at the target."""
 
 
 class Staging:
@@ -147,8 +132,7 @@ class Staging:
         os.fchmod(self._root_fd, stat.S_IMODE(replaced.st_mode))
 
     def _refusal(self, error: OSError, where: str = "") -> RestoreError:
-        reason = _REASONS.get(error.errno or 0, f"{error.strerror}. Try again, or name a folder elsewhere")
-        return RestoreError(f"Nothing was restored into {self.target}{where}: {reason}.")
+        return RestoreError(f"Nothing was restored into {self.target}{where}: {reason(error)}.")
 
     def _confirm(self) -> None:
         try:
@@ -170,7 +154,15 @@ class Staging:
                 folder.rmdir()
 
 
-def act(plan: Plan, contents: Contents, progress: Progress | None = None, *, readers: int = 1) -> None:
+def act(
+    plan: Plan,
+    contents: Contents,
+    progress: Progress | None = None,
+    *,
+    readers: int = 1,
+    is_forced: bool = False,
+    note: str = "",
+) -> None:
     """Restores what ``plan`` says. Whatever ends it early, an interrupt included, the target stays as it was.
 
     Args:
@@ -178,50 +170,44 @@ def act(plan: Plan, contents: Contents, progress: Progress | None = None, *, rea
         contents: gives what a hash names; each content is checked against its hash. Its errors are passed on.
         progress: told how far the restore is, after each path.
         readers: threads that call ``contents``, which pays where it waits for a server; 1 calls it from this one.
+        is_forced: whether what was never recorded is replaced in a folder in use; it is kept for an undo.
+        note: what is restored, in words for an undo.
 
     Raises:
         TargetError: the target has changed since it was planned.
+        DriftError: something in the target was never recorded, or is in the way.
         TreeError: a content is not what the tree says, or all are more than may be written.
-        RestoreError: the disk refused.
+        RestoreError: something could not be written.
     """
+
+    def silent(steps: Sequence[Step]) -> Generator[tuple[Step, bytes], None, None]:
+        return read(steps, contents, readers)
+
+    read_ahead = _telling(silent, progress) if progress else silent
+    if plan.is_in_place:
+        act_in_place(plan, read_ahead, is_forced=is_forced, note=note)
+    else:
+        _act_at_once(plan, read_ahead)
+
+
+def _telling(read_ahead: ReadAhead, progress: Progress) -> ReadAhead:
+    def told(steps: Sequence[Step]) -> Generator[tuple[Step, bytes], None, None]:
+        with closing(read_ahead(steps)) as contents_read:
+            for done, (step, content) in enumerate(contents_read, start=1):
+                yield step, content
+                progress(done, len(steps))
+
+    return told
+
+
+def _act_at_once(plan: Plan, read_ahead: ReadAhead) -> None:
+    links = [step for step in plan.steps if entry_of(step).mode == SYMLINK]
     # Links come last: while anything is written, there is none to be led astray by.
-    steps = sorted(plan.steps, key=lambda step: _entry(step).mode == SYMLINK)
+    steps = [*(step for step in plan.steps if entry_of(step).mode != SYMLINK), *links] if links else plan.steps
     total_bytes = 0
-    with Staging(check_target(plan.target)) as staging, closing(_read(steps, contents, readers)) as read:
-        for done, (step, content) in enumerate(read, start=1):
+    with Staging(check_target(plan.target)) as staging, closing(read_ahead(steps)) as contents_read:
+        for step, content in contents_read:
             total_bytes += len(content)
             check_total(total_bytes, plan.limits)
-            staging.write(step.resource, _entry(step), content)
-            if progress:
-                progress(done, len(steps))
+            staging.write(step.resource, entry_of(step), content)
         staging.publish()
-
-
-def _entry(step: Step) -> Entry:
-    assert step.entry is not None, step
-    return step.entry
-
-
-def _content(step: Step, contents: Contents) -> bytes:
-    entry = _entry(step)
-    # A submodule is an empty folder, as `git archive` has it.
-    return b"" if entry.mode == SUBMODULE else verified_content(step.resource, entry.content_hash, contents)
-
-
-def _read(steps: list[Step], contents: Contents, readers: int) -> Generator[tuple[Step, bytes], None, None]:
-    """Each step with its content, in order, read ahead by as many as there are readers."""
-    if readers <= 1:
-        yield from ((step, _content(step, contents)) for step in steps)
-        return
-    ahead: deque[tuple[Step, Future[bytes]]] = deque()
-    pool = ThreadPoolExecutor(readers, thread_name_prefix="contents")
-    try:
-        for step in steps:
-            ahead.append((step, pool.submit(_content, step, contents)))
-            if len(ahead) > 2 * readers:
-                first, content = ahead.popleft()
-                yield first, content.result()
-        for first, content in ahead:
-            yield first, content.result()
-    finally:
-        pool.shutdown(cancel_futures=True)

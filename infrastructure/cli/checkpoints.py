@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from infrastructure.cli.history import printable
-from infrastructure.cli.options import PROJECT, opened_ledger
+from infrastructure.cli.options import PROJECT, conflict_option, opened_ledger
 from nervous_system.events import utc
 from nervous_system.ledger.ledger import Ledger
 from nervous_system.projects import ProjectName
@@ -25,13 +25,6 @@ from replay.soundness import Sound, fault_of
 
 _projects_option = click.option(
     "--project", "projects", type=PROJECT, multiple=True, required=True, help="A project; repeatable."
-)
-_policy_option = click.option(
-    "--on-conflict",
-    type=click.Choice([policy.value for policy in Policy]),
-    default=Policy.FAIL.value,
-    show_default=True,
-    help="Where two changes of one file up to the checkpoint cannot be merged.",
 )
 _json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
@@ -90,7 +83,7 @@ def list_(*, project: ProjectName, as_json: bool) -> None:
 @checkpoint.command()
 @click.argument("name")
 @click.option("--project", type=PROJECT, required=True, help="A project that has the checkpoint.")
-@_policy_option
+@conflict_option
 @_json_option
 @click.pass_context
 def validate(context: click.Context, *, name: str, project: ProjectName, on_conflict: str, as_json: bool) -> None:
@@ -115,7 +108,7 @@ def validate(context: click.Context, *, name: str, project: ProjectName, on_conf
 @click.argument("name")
 @_projects_option
 @click.option("--only", is_flag=True, help="Just the projects named, not all that the checkpoint is of.")
-@_policy_option
+@conflict_option
 @click.option("--reason", default="", metavar="TEXT", help="Why; it is kept with the decision.")
 @click.option("--dry-run", is_flag=True, help="Show what would change, and stop.")
 @_json_option

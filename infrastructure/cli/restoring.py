@@ -10,7 +10,7 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from infrastructure.cli.options import PROJECT, opened_ledger
+from infrastructure.cli.options import PROJECT, conflict_option, opened_ledger
 from nervous_system.paths import resource_from_bytes
 from replay import moments
 from replay.contents import Contents, ReadAhead
@@ -28,13 +28,7 @@ from replay.restoring.steps import Action
 @click.option("--at", "moment_text", metavar="MOMENT", help=f"The moment: {moments.HELP}. Default: now.")
 @click.option("--known-at", metavar="TIME", help="Only what the log had by then: asked twice, the same bytes.")
 @click.option("--path", "subtrees", multiple=True, metavar="PATH", help="Only this file or folder; may be repeated.")
-@click.option(
-    "--on-conflict",
-    type=click.Choice([policy.value for policy in Policy]),
-    default=Policy.FAIL.value,
-    show_default=True,
-    help="Where two changes of one file cannot be merged: refuse, keep the first, take the second, or show both.",
-)
+@conflict_option
 @click.option("--undo", "is_undo", is_flag=True, help="Undo the last restore into FOLDER while it was in use.")
 @click.option("--force", "is_forced", is_flag=True, help="Replace what was never recorded, too; it is kept for --undo.")
 @click.option("--dry-run", is_flag=True, help="Show the plan and stop.")

@@ -17,7 +17,7 @@ def check_format(transaction: Transaction, system_prefix: bytes) -> None:
         found = "an earlier, unnumbered format" if stored is None else f"format {int.from_bytes(stored, 'big')}"
         raise SettingsError(
             f"This ledger has {found}, and this version of Enchanted reads and writes format {FORMAT}: use the version "
-            "that wrote it, or begin a new ledger."
+            "that wrote it, or move it away, and the ingestors land it anew from the log."
         )
 
 

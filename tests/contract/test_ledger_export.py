@@ -21,10 +21,10 @@ from nervous_system.paths import PathError, resource_from_bytes
 from nervous_system.textdiff import unified_diff
 from replay.contents import ContentError, Contents
 from replay.export.exporter import Form, Summary, export_git
-from replay.failures import TargetError
 from replay.git.repository import GitError
 from replay.merging import Policy, tree_at
 from replay.moments import resolve
+from replay.restoring.failures import TargetError
 from replay.state import ConflictError
 from replay.tree import EXECUTABLE, SUBMODULE, SYMLINK, Entry, Tree, TreeError, tree_digest
 from tests.contract.hub import Hub, opened_hub

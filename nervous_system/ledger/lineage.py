@@ -9,6 +9,7 @@ from __future__ import annotations
 import heapq
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import groupby
 from operator import itemgetter
 
 from nervous_system.contract import Origin
@@ -97,8 +98,9 @@ class ForkedHistory(History):
             yield from part
 
     def events_at(self, versions: Sequence[Version]) -> Iterator[StoredEvent]:
-        for version in versions:
-            yield from (super().events_at([version]) if self.owns(version) else self.parent.events_at([version]))
+        for is_own, run in groupby(versions, self.owns):
+            wanted = list(run)
+            yield from super().events_at(wanted) if is_own else self.parent.events_at(wanted)
 
     def has(self, version: Version) -> bool:
         return super().has(version) if self.owns(version) else self._shares(version)
@@ -107,7 +109,10 @@ class ForkedHistory(History):
         return super().version_of_event(event_id) or self._shared(self.parent.version_of_event(event_id))
 
     def versions_of_events(self, event_ids: Sequence[str]) -> list[Version | None]:
-        return [self.version_of_event(event_id) for event_id in event_ids]
+        own = super().versions_of_events(event_ids)
+        lacking = [event_id for event_id, version in zip(event_ids, own, strict=True) if version is None]
+        shared = map(self._shared, self.parent.versions_of_events(lacking) if lacking else [])
+        return [next(shared) if version is None else version for version in own]
 
     def chain(self, event_id: str) -> bytes:
         return super().chain(event_id) if super().version_of_event(event_id) else self.parent.chain(event_id)

@@ -12,6 +12,14 @@ from nervous_system.streams import StreamIdentity
 # A reason may quote what an agent wrote, at any length; reason and bytes together must be a message that the log takes.
 REASON_LIMIT_CHARACTERS = 500
 
+CODE_HEADER = "Enchanted-Reason-Code"
+REASON_HEADER = "Enchanted-Reason"
+SIZE_HEADER = "Enchanted-Size-Bytes"
+STREAM_HEADER = "Enchanted-Stream"
+SEQUENCE_HEADER = "Enchanted-Sequence"
+INDEX_HEADER = "Enchanted-Index"
+SUBJECT_HEADER = "Enchanted-Subject"
+
 
 async def bury(context: JetStreamContext, sink: str, partition: int, stream: StreamIdentity, refusal: Refusal) -> None:
     """Publishes a refusal durably, once: every sink refuses the same, and the message id says so.
@@ -24,14 +32,16 @@ async def bury(context: JetStreamContext, sink: str, partition: int, stream: Str
     """
     message_id = f"{stream}/{refusal.sequence}/{refusal.index}/{refusal.code}"
     headers = {
-        "Enchanted-Reason-Code": refusal.code,
+        CODE_HEADER: refusal.code,
         # A header is one line.
-        "Enchanted-Reason": " ".join(refusal.reason[:REASON_LIMIT_CHARACTERS].split()),
-        "Enchanted-Size-Bytes": str(len(refusal.data)),
-        "Enchanted-Stream": str(stream),
-        "Enchanted-Sequence": str(refusal.sequence),
-        "Enchanted-Index": str(refusal.index),
+        REASON_HEADER: " ".join(refusal.reason[:REASON_LIMIT_CHARACTERS].split()),
+        SIZE_HEADER: str(len(refusal.data)),
+        STREAM_HEADER: str(stream),
+        SEQUENCE_HEADER: str(refusal.sequence),
+        INDEX_HEADER: str(refusal.index),
     }
+    if refusal.subject:
+        headers[SUBJECT_HEADER] = refusal.subject
     await bus.publish(
         context, subjects.dead_letter(sink, partition), refusal.data[:MESSAGE_LIMIT_BYTES], message_id, headers
     )

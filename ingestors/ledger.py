@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from ingestors.sink import Limits
 from nervous_system.landing import Batch, Cursor, Refusal
-from nervous_system.ledger.ledger import TRANSACTION_BYTES, TRANSACTION_EVENTS, Ledger
+from nervous_system.ledger.ledger import TRANSACTION_BYTES, TRANSACTION_EVENTS, Ledger, RefusedError
 from nervous_system.settings import Settings
 from nervous_system.streams import StreamIdentity
 
@@ -17,7 +17,7 @@ class LedgerSink:
     name = "ledger"
 
     def __init__(self, settings: Settings) -> None:
-        # A batch is a transaction, so that what it refuses is known as soon as the cursor has moved.
+        # A batch is a transaction, so that it lands whole or not at all.
         self.limits = Limits(
             min(settings.batch_max_events, TRANSACTION_EVENTS),
             min(settings.batch_max_bytes, TRANSACTION_BYTES),
@@ -35,8 +35,17 @@ class LedgerSink:
         return self._opened().cursor(self.name, stream, partition)
 
     def land(self, batch: Batch) -> Sequence[Refusal]:
-        """Lands the batch; refuses events whose id is there with other bytes."""
-        return self._opened().land(self.name, batch).refusals
+        """Lands the batch, or refuses events whose id is there with other bytes, and lands nothing."""
+        try:
+            self._opened().land(self.name, batch, whole=True)
+        except RefusedError as error:
+            return error.refusals
+        return ()
+
+    def check(self) -> None:
+        """Raises LedgerError or UnavailableError where the engine does not read."""
+        # Any one key; that there is no such stream is no matter.
+        self._opened().cursor(self.name, StreamIdentity("", 0), 0)
 
     def close(self) -> None:
         """Closes the engine."""

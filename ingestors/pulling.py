@@ -25,27 +25,38 @@ BUFFER_BYTES = 1 << 30
 
 _HEARTBEAT = "100"
 _REQUEST_ENDED = ("404", "408")
+_LIMIT_REACHED = "Message Size Exceeds MaxBytes"
+# Said after a request's last message, when the next one may be on its way already.
+_ALL_GIVEN = "Batch Completed"
 _NANOSECONDS = 1_000_000_000
 
 
 class Pull:
     """One reader of a consumer; made by ``open``, ended by ``close``."""
 
-    def __init__(self, client: Client, subscription: Subscription, inbox: str, consumer: str) -> None:
+    def __init__(self, client: Client, subscription: Subscription, inbox: str, consumer: str, max_bytes: int) -> None:
         self._client = client
         self._subscription = subscription
         self._inbox = inbox
         self._consumer = consumer
-        self._expected = 0
+        self._max_bytes = max_bytes
+        self._expected = self._asked = 0
+        self._is_next_too_large = False
         self._heard_s = 0.0
 
     @classmethod
-    async def open(cls, client: Client, stream: str, consumer: str) -> Pull:
-        """Begins to read the consumer ``consumer`` of ``stream``."""
+    async def open(cls, client: Client, stream: str, consumer: str, max_bytes: int) -> Pull:
+        """Begins to read the consumer ``consumer`` of ``stream``.
+
+        Args:
+            client: the connection.
+            stream: its name.
+            consumer: its name.
+            max_bytes: how much may be on its way at once; a single message may be larger.
+        """
         inbox = client.new_inbox()
-        return cls(
-            client, await client.subscribe(inbox, pending_bytes_limit=BUFFER_BYTES), inbox, f"{stream}.{consumer}"
-        )
+        subscription = await client.subscribe(inbox, pending_bytes_limit=BUFFER_BYTES)
+        return cls(client, subscription, inbox, f"{stream}.{consumer}", max_bytes)
 
     async def close(self) -> None:
         """Stops reading."""
@@ -73,14 +84,17 @@ class Pull:
         return found
 
     async def _request(self) -> None:
+        # A message above the limit, which the server would refuse for ever, is asked for by itself.
+        size = {"batch": 1} if self._is_next_too_large else {"batch": REQUEST_MESSAGES, "max_bytes": self._max_bytes}
         wanted = {
-            "batch": REQUEST_MESSAGES,
+            **size,
             "expires": int(REQUEST_WAIT_S * _NANOSECONDS),
             "idle_heartbeat": int(HEARTBEAT_S * _NANOSECONDS),
         }
         subject = f"$JS.API.CONSUMER.MSG.NEXT.{self._consumer}"
         await self._client.publish(subject, json.dumps(wanted).encode(), reply=self._inbox)
-        self._expected = REQUEST_MESSAGES
+        self._expected = self._asked = size["batch"]
+        self._is_next_too_large = False
         self._heard_s = asyncio.get_running_loop().time()
 
     def _take(self, message: Msg, found: list[Msg]) -> None:
@@ -90,8 +104,11 @@ class Pull:
             found.append(message)
             return
         headers = message.headers or {}
-        status = headers.get("Status", "")
+        status, description = headers.get("Status", ""), headers.get("Description", "")
         if status in _REQUEST_ENDED:
             self._expected = 0
-        elif status != _HEARTBEAT:
-            raise UnavailableError(f"NATS ends consumer {self._consumer}: {status} {headers.get('Description', '')}.")
+        elif description == _LIMIT_REACHED:
+            self._is_next_too_large = self._expected == self._asked
+            self._expected = 0
+        elif status != _HEARTBEAT and description != _ALL_GIVEN:
+            raise UnavailableError(f"NATS ends consumer {self._consumer}: {status} {description}.")

@@ -12,7 +12,7 @@ import contextlib
 import logging
 import random
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
 import nats.errors
@@ -21,14 +21,17 @@ from nats.js import JetStreamContext, api
 from nats.js.errors import APIError, NotFoundError
 
 from ingestors.deadletters import bury
+from ingestors.meters import PartitionMeter
 from ingestors.pulling import Pull
 from ingestors.reading import LogMessage, read
-from ingestors.retries import Backoff
-from ingestors.sink import Sink
+from ingestors.retries import Action, Backoff, decide
+from ingestors.sink import Limits, Sink
 from nervous_system import bus, subjects
 from nervous_system.errors import EnchantedError
+from nervous_system.failpoints import failpoint
 from nervous_system.landing import Batch, Cursor, LandedMessage, Refusal
 from nervous_system.streams import StreamIdentity
+from nervous_system.telemetry import hops, logs
 
 logger = logging.getLogger(__name__)
 
@@ -38,6 +41,9 @@ MARK_TIMEOUT_S = 5.0
 # A worker that comes back makes its consumer anew, so redelivery by time is never waited for; it would only bring back
 # messages that a slow sink, such as one that gathers a file, still holds.
 ACKNOWLEDGE_WITHIN_S = 3600.0
+
+# Down to a single message, whatever the limits.
+MAX_HALVINGS = 30
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
@@ -74,12 +80,22 @@ class _Gathering:
     size_bytes: int = 0
     events: int = 0
     messages: list[LandedMessage] = field(default_factory=list)
+    published_us: list[int] = field(default_factory=list)
     refusals: list[Refusal] = field(default_factory=list)
     last_message: Msg | None = None
 
     @property
     def empty(self) -> bool:
         return self.last_message is None
+
+
+@dataclass(slots=True)
+class _Reading:
+    """A consumer that is being read: when it was made, and how many messages it has given."""
+
+    pull: Pull
+    made: datetime
+    delivered: int = 0
 
 
 class PartitionWorker:
@@ -107,15 +123,26 @@ class PartitionWorker:
         self._sink = sink
         self._stopping = stopping
         self._consumer = subjects.consumer(sink.name, partition)
+        self._halvings = 0
         self.progress = Progress()
+        self.meter = PartitionMeter(sink.name, partition)
 
     async def run(self, backoff: Backoff | None = None, spread: Callable[[], float] = random.random) -> None:
-        """Lands messages until ``stopping`` is set; every failure is waited out and tried again."""
+        """Lands messages until ``stopping`` is set; failures are waited out and tried again.
+
+        Raises:
+            SettingsError: a person must change a setting.
+        """
         backoff = backoff or Backoff()
         while not self._stopping.is_set():
             try:
                 await self._session()
             except Exception as error:
+                action = decide(error)
+                if action is Action.GIVE_UP:
+                    raise
+                self._halvings = min(self._halvings + (action is Action.SMALLER), MAX_HALVINGS)
+                self.meter.failed(error)
                 self.progress.failures += 1
                 self.progress.trouble = f"partition {self._partition}: {error or type(error).__name__}"
                 wait_s = backoff.wait_s(self.progress.failures, spread())
@@ -126,16 +153,17 @@ class PartitionWorker:
         # Asked each time: a stream that was made anew counts from 1 again, so the sink's cursor must be of this one.
         self._stream = bus.identity(await self._context.stream_info(self._stream.name))
         cursor = await asyncio.to_thread(self._sink.cursor, self._stream, self._partition)
-        pull = await self._pull(cursor)
-        delivered = 0
+        reading = await self._begin(cursor)
         try:
             gathering = _Gathering(cursor.sequence, cursor.recorded_us)
             while True:
-                for message in await self._fetch(pull, self._patience_s(gathering)):
-                    if message.metadata.sequence.consumer != delivered + 1 or message.metadata.num_delivered != 1:
-                        raise DeliveryGapError(f"another worker reads consumer {self._consumer}, or it was cut off")
-                    delivered += 1
-                    self._gather(gathering, message)
+                try:
+                    await self._gather_more(reading, gathering)
+                except Exception:
+                    # What is held has no hole. Thrown away, it could come again and again while two workers contend.
+                    if not gathering.empty:
+                        await self._land(gathering)
+                    raise
                 if gathering.empty:
                     # A whole wait in which the server answered and nothing came: all is well again.
                     self.progress.settle()
@@ -145,13 +173,31 @@ class PartitionWorker:
                     return
         finally:
             with contextlib.suppress(nats.errors.Error):
-                await pull.close()
+                await reading.pull.close()
 
-    async def _pull(self, cursor: Cursor) -> Pull:
+    async def _gather_more(self, reading: _Reading, gathering: _Gathering) -> None:
+        messages = await self._fetch(reading.pull, self._patience_s(gathering))
+        if messages:
+            await self._check_consumer(reading.made)
+        for message in messages:
+            if message.metadata.sequence.consumer != reading.delivered + 1 or message.metadata.num_delivered != 1:
+                raise DeliveryGapError(f"another worker reads consumer {self._consumer}, or it was cut off")
+            reading.delivered += 1
+            self._gather(gathering, message)
+        self.meter.holding(len(gathering.messages))
+
+    async def _begin(self, cursor: Cursor) -> _Reading:
         """Makes the consumer anew behind ``cursor`` and begins to read it."""
+        made = await self._make_consumer(cursor)
+        await self._check_stream(cursor)
+        pull = await Pull.open(self._context._nc, self._stream.name, self._consumer, self._limits.max_bytes)
+        return _Reading(pull, made)
+
+    async def _make_consumer(self, cursor: Cursor) -> datetime:
+        """Gives the time at which it was made, by which it is known again."""
         with contextlib.suppress(NotFoundError):
             await self._context.delete_consumer(self._stream.name, self._consumer)
-        await self._context.add_consumer(
+        info = await self._context.add_consumer(
             self._stream.name,
             api.ConsumerConfig(
                 durable_name=self._consumer,
@@ -164,8 +210,16 @@ class PartitionWorker:
                 max_deliver=-1,
             ),
         )
-        await self._check_stream(cursor)
-        return await Pull.open(self._context._nc, self._stream.name, self._consumer)
+        return info.created
+
+    async def _check_consumer(self, made: datetime) -> None:
+        """Raises where another worker has made the consumer anew: what just came may leave a hole.
+
+        The delivery numbers alone would not show it where that worker has taken as many messages as this one.
+        """
+        info = await self._context.consumer_info(self._stream.name, self._consumer)
+        if info.created != made:
+            raise DeliveryGapError(f"another worker made consumer {self._consumer} anew")
 
     async def _check_stream(self, cursor: Cursor) -> None:
         """Raises where the consumer, just made, does not read the stream that ``cursor`` counts in."""
@@ -191,6 +245,12 @@ class PartitionWorker:
             stop.cancel()
             await asyncio.gather(fetching, stop, return_exceptions=True)
 
+    @property
+    def _limits(self) -> Limits:
+        """The sink's, halved each time that it found a batch too much."""
+        whole, share = self._sink.limits, 1 << self._halvings
+        return replace(whole, max_events=max(whole.max_events // share, 1), max_bytes=max(whole.max_bytes // share, 1))
+
     def _patience_s(self, gathering: _Gathering) -> float:
         if gathering.empty:
             return FETCH_WAIT_S
@@ -203,13 +263,15 @@ class PartitionWorker:
         landed, refusals = read(_log_message(message), gathering.recorded_us)
         gathering.refusals += refusals
         gathering.last_message = message
+        failpoint("after-fetch")
         gathering.messages.append(landed)
+        gathering.published_us.append(hops.published_us((message.headers or {}).get(hops.PUBLISHED_HEADER, "")))
         gathering.recorded_us = landed.recorded_us
         gathering.size_bytes += landed.size_bytes
         gathering.events += len(landed.events)
 
     def _full(self, gathering: _Gathering) -> bool:
-        limits = self._sink.limits
+        limits = self._limits
         age_s = asyncio.get_running_loop().time() - gathering.began_s
         return (
             gathering.size_bytes >= limits.max_bytes
@@ -222,16 +284,36 @@ class PartitionWorker:
         batch = Batch(self._stream, self._partition, gathering.after, tuple(gathering.messages))
         # What is refused must be safe in the dead-letter stream before the sink's cursor passes it.
         await self._bury(gathering.refusals)
-        for share in batch.split(self._sink.limits.max_bytes, self._sink.limits.max_events):
-            await self._bury(await asyncio.to_thread(self._sink.land, share))
+        failpoint("before-land")
+        limits, began_s = self._limits, asyncio.get_running_loop().time()
+        landed: list[LandedMessage] = []
+        for share in batch.split(limits.max_bytes, limits.max_events):
+            landed += (await self._land_share(share)).messages
+            failpoint("after-share")
+            self._halvings = max(self._halvings - 1, 0)
+        self.meter.landed(landed, gathering.published_us, asyncio.get_running_loop().time() - began_s)
+        failpoint("after-land")
         await self._mark(gathering.last_message)
+        failpoint("after-mark")
         self.progress.settle()
-        self.progress.landed_events += gathering.events
+        self.progress.landed_events += sum(len(message.events) for message in landed)
         return _Gathering(batch.cursor.sequence, batch.cursor.recorded_us)
+
+    async def _land_share(self, share: Batch) -> Batch:
+        """What landed of the share: all that the sink did not refuse."""
+        while refusals := await asyncio.to_thread(self._sink.land, share):
+            await self._bury([replace(refusal, subject=_subject(share, refusal)) for refusal in refusals])
+            share = share.without(refusals)
+        return share
 
     async def _bury(self, refusals: Sequence[Refusal]) -> None:
         for refusal in refusals:
             await bury(self._context, self._sink.name, self._partition, self._stream, refusal)
+            self.meter.buried(refusal)
+            logger.warning(
+                "refused message %d, event %d: %s", refusal.sequence, refusal.index, refusal.code, extra=_facts(refusal)
+            )
+            failpoint("after-bury")
 
     async def _mark(self, message: Msg) -> None:
         try:
@@ -243,6 +325,19 @@ class PartitionWorker:
     async def _pause(self, wait_s: float) -> None:
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._stopping.wait(), wait_s)
+
+
+def _facts(refusal: Refusal) -> dict[str, object]:
+    """What a log line about it says beside its words. The reason may quote what an agent wrote, and is left out."""
+    facts = {"stream_sequence": refusal.sequence, "event_index": refusal.index, "reason_code": refusal.code}
+    trace_id = logs.trace_id(refusal.data) if refusal.index >= 0 else ""
+    return {**facts, "trace_id": trace_id} if trace_id else facts
+
+
+def _subject(batch: Batch, refusal: Refusal) -> str:
+    """What a sink refuses came as an event, so that its project tells its subject."""
+    project = next(message.project for message in batch.messages if message.sequence == refusal.sequence)
+    return subjects.stored(project, subjects.EVENTS, batch.partition) if project is not None else ""
 
 
 def _log_message(message: Msg) -> LogMessage:

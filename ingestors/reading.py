@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from nervous_system import subjects
 from nervous_system.errors import ContractError
 from nervous_system.events import BATCH_LIMIT_EVENTS, MESSAGE_LIMIT_BYTES, cut_batch
-from nervous_system.inspection import EventRefusedError, inspect
+from nervous_system.inspection import EventRefusedError, Inspector
 from nervous_system.landing import LandedEvent, LandedMessage, Refusal
 from nervous_system.projects import ProjectName
 from nervous_system.subjects import StoredSubject
@@ -62,9 +62,9 @@ def read(message: LogMessage, recorded_us: int) -> tuple[LandedMessage, list[Ref
         events, refusals = _events(message, subject.project)
         return replace(landed, project=subject.project, events=events), refusals
     except EventRefusedError as error:
-        return landed, [Refusal(error.code, str(error), message.data, message.sequence)]
+        return landed, [_refusal(message, error.code, error)]
     except ContractError as error:
-        return landed, [Refusal("undecodable", str(error), message.data, message.sequence)]
+        return landed, [_refusal(message, "undecodable", error)]
 
 
 def _events(message: LogMessage, project: ProjectName) -> tuple[tuple[LandedEvent, ...], list[Refusal]]:
@@ -75,12 +75,18 @@ def _events(message: LogMessage, project: ProjectName) -> tuple[tuple[LandedEven
         raise EventRefusedError(
             "too_many_events", f"The message holds {len(batch)} events: {BATCH_LIMIT_EVENTS} are allowed."
         )
+    inspector = Inspector(message.data, batch, project)
     for index, data in enumerate(batch):
         try:
-            events.append(LandedEvent(data, inspect(data, project), index))
+            events.append(LandedEvent(data, inspector.inspect(index), index))
         except EventRefusedError as error:
-            refusals.append(Refusal(error.code, str(error), data, message.sequence, index))
+            refusals.append(Refusal(error.code, str(error), data, message.sequence, index, message.subject))
     return tuple(events), refusals
+
+
+def _refusal(message: LogMessage, code: str, error: ContractError) -> Refusal:
+    """Of a whole message."""
+    return Refusal(code, str(error), message.data, message.sequence, subject=message.subject)
 
 
 def _check_part(message: LogMessage) -> None:

@@ -9,14 +9,13 @@ number.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any
 
 from google.protobuf.descriptor import FieldDescriptor
 
-from nervous_system.columns import Located, located
 from nervous_system.contract import SwarmEvent
-from nervous_system.events import event_type
+from nervous_system.events import BATCH_LIMIT_EVENTS
 from nervous_system.landing import Batch
 
 ROW_MESSAGE = "Row"
@@ -60,11 +59,16 @@ def schema() -> str:
 
 def frames(batch: Batch) -> Iterator[bytes]:
     """Each event of the batch as a row with its length before it."""
-    stream = str(batch.stream).encode()
-    standing = _field(_STREAM, stream) + _number(_PARTITION, batch.partition)
-    for row in located(batch.messages):
-        body = _row(row, standing)
-        yield varint(len(body)) + body
+    standing = _field(_STREAM, str(batch.stream).encode()) + _number(_PARTITION, batch.partition)
+    for message in batch.messages:
+        # Behind the event: its bytes, its type, its place, and what it shares with its message.
+        shared = standing + _number(_SEQUENCE, message.sequence) + _number(_RECORDED, message.recorded_us)
+        for landed in message.events:
+            data = landed.data
+            size = _length(len(data))
+            tail = _type(landed.event.WhichOneof("payload")) + _place(landed.index) + shared
+            row_bytes = 2 * len(data) + len(_EVENT_BYTES_TAG) + len(size) + len(tail)
+            yield b"".join((_length(row_bytes), data, _EVENT_BYTES_TAG, size, data, tail))
 
 
 def varint(value: int) -> bytes:
@@ -77,19 +81,19 @@ def varint(value: int) -> bytes:
     return bytes(encoded)
 
 
-def _row(row: Located, standing: bytes) -> bytes:
-    message, landed = row
-    return b"".join(
-        (
-            landed.data,
-            _field(_EVENT_BYTES, landed.data),
-            _field(_EVENT_TYPE, event_type(landed.event).encode()),
-            standing,
-            _number(_SEQUENCE, message.sequence),
-            _number(_INDEX, landed.index),
-            _number(_RECORDED, message.recorded_us),
-        )
-    )
+@lru_cache(maxsize=16_384)
+def _length(size_bytes: int) -> bytes:
+    return varint(size_bytes)
+
+
+@cache
+def _type(payload: str) -> bytes:
+    return _field(_EVENT_TYPE, payload.upper().encode())
+
+
+@lru_cache(maxsize=BATCH_LIMIT_EVENTS)
+def _place(index: int) -> bytes:
+    return _number(_INDEX, index)
 
 
 @cache
@@ -103,6 +107,9 @@ def _field(number: int, value: bytes) -> bytes:
 
 def _number(number: int, value: int) -> bytes:
     return _tag(number, _VARINT) + varint(value)
+
+
+_EVENT_BYTES_TAG = _tag(_EVENT_BYTES, _LENGTH_DELIMITED)
 
 
 def _fields(descriptor: Any, messages: dict[str, str]) -> list[str]:

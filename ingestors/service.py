@@ -4,56 +4,106 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import logging
 import random
 import signal
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from nats.aio.client import Client
 from nats.errors import Error as NatsError
 
+from ingestors.meters import MAX_AGE
 from ingestors.pump import PartitionWorker
-from ingestors.retries import Backoff
+from ingestors.retries import Action, Backoff, decide
 from ingestors.sink import Sink
+from ingestors.watch import Watch
 from nervous_system import bus
-from nervous_system.errors import SettingsError
 from nervous_system.health import HealthFile
 from nervous_system.settings import Settings
 from nervous_system.streams import StreamIdentity
+from nervous_system.telemetry import logs
+from nervous_system.telemetry.condition import Condition
+from nervous_system.telemetry.pages import Pages
 
 logger = logging.getLogger(__name__)
 
 REPORT_EVERY_S = 1.0
+# A worker holds many thousands of events, none of them in a cycle: looking for cycles among them as often as Python
+# does by itself costs a quarter of reading them and a third of making columns of them.
+COLLECT_AFTER_OBJECTS, COLLECT_OLDER_AFTER, COLLECT_ALL_AFTER = 50_000, 20, 100
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """Where a process tells how it is: to its supervisor, and on its pages."""
+
+    health: HealthFile
+    condition: Condition
 
 
 async def serve(settings: Settings, sink: Sink, partitions: Sequence[int]) -> None:
     """Lands ``partitions`` in ``sink`` until SIGTERM or SIGINT; what is held then is landed first.
 
     Raises:
-        SettingsError: an address is missing, or the stream was made with another number of partitions.
+        SettingsError: an address is missing or cannot be listened at, or the stream was made with another number of
+            partitions.
     """
+    gc.set_threshold(COLLECT_AFTER_OBJECTS, COLLECT_OLDER_AFTER, COLLECT_ALL_AFTER)
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
-    health = HealthFile.from_environment()
-    health.write("starting", "connecting")
+    standing = Standing(HealthFile.from_environment(), Condition())
+    standing.health.write("starting", "connecting")
+    beating = asyncio.create_task(_beat(standing.condition))
+    try:
+        with Pages(settings.metrics_address, standing.condition), logs.concerning(sink=sink.name):
+            await _serve(settings, sink, partitions, stopping, standing)
+    finally:
+        beating.cancel()
+
+
+async def _serve(
+    settings: Settings, sink: Sink, partitions: Sequence[int], stopping: asyncio.Event, standing: Standing
+) -> None:
     client = await _until_connected(settings, stopping)
     if client is None:
         return
     try:
         context = client.jetstream()
-        stream = await _until_ready(settings, client, sink, stopping, health)
+        stream = await _until_ready(settings, client, sink, stopping, standing.health)
         if stream is None:
             return
-        workers = [PartitionWorker(context, stream, partition, sink, stopping) for partition in partitions]
-        reporting = asyncio.create_task(_report(health, workers))
-        await asyncio.gather(*(worker.run() for worker in workers))
-        reporting.cancel()
+        MAX_AGE.labels(sink.name).set(sink.limits.max_age_s)
+        workers = {partition: PartitionWorker(context, stream, partition, sink, stopping) for partition in partitions}
+        watch = Watch(settings, context, sink, [worker.meter for worker in workers.values()])
+        beside = [
+            asyncio.create_task(watch.run()),
+            asyncio.create_task(_report(standing, client, workers, watch)),
+        ]
+        try:
+            await asyncio.gather(*(_work(partition, worker) for partition, worker in workers.items()))
+        finally:
+            for task in beside:
+                task.cancel()
+            await asyncio.gather(*beside, return_exceptions=True)
     finally:
         sink.close()
         with contextlib.suppress(NatsError):
             await client.close()
+
+
+async def _work(partition: int, worker: PartitionWorker) -> None:
+    with logs.concerning(partition=partition):
+        await worker.run()
+
+
+async def _beat(condition: Condition) -> None:
+    while True:
+        condition.beat()
+        await asyncio.sleep(REPORT_EVERY_S)
 
 
 async def _until_connected(settings: Settings, stopping: asyncio.Event) -> Client | None:
@@ -76,9 +126,9 @@ async def _until_ready(
         try:
             stream = await bus.ensure_stream(client.jetstream(), settings)
             await asyncio.to_thread(sink.open)
-        except SettingsError:
-            raise
         except Exception as error:
+            if decide(error) is Action.GIVE_UP:
+                raise
             failures += 1
             wait_s = Backoff().wait_s(failures, random.random())
             logger.warning("%s is not ready: %s; again in %.1f s", sink.name, error, wait_s)
@@ -90,9 +140,15 @@ async def _until_ready(
     return None
 
 
-async def _report(health: HealthFile, workers: Sequence[PartitionWorker]) -> None:
+async def _report(standing: Standing, client: Client, workers: Mapping[int, PartitionWorker], watch: Watch) -> None:
     while True:
-        troubles = [worker.progress.trouble for worker in workers if worker.progress.trouble]
-        landed = sum(worker.progress.landed_events for worker in workers)
-        health.write("retrying" if troubles else "running", "; ".join(troubles) or f"{landed:,} events landed")
+        troubles = {partition: worker.progress.trouble for partition, worker in workers.items()}
+        troubled = {partition: trouble for partition, trouble in troubles.items() if trouble}
+        landed = sum(worker.progress.landed_events for worker in workers.values())
+        state = "retrying" if troubled else "running"
+        standing.health.write(state, "; ".join(troubled.values()) or f"{landed:,} events landed")
+        # Not the troubles' words: they may quote addresses and data, and anybody may read the page.
+        away = () if client.is_connected else ("the log is not connected",)
+        retrying = (f"retrying partition {', '.join(map(str, troubled))}",) if troubled else ()
+        standing.condition.settle(*away, *retrying, *watch.reasons)
         await asyncio.sleep(REPORT_EVERY_S)

@@ -37,7 +37,16 @@ class Sink(Protocol):
         ...
 
     def land(self, batch: Batch) -> Sequence[Refusal]:
-        """Stores the batch and its cursor in one atomic step, durably; returns the events it refuses for good."""
+        """Stores the batch and its cursor in one atomic step, durably, or refuses events of it for good.
+
+        Returns:
+            What is refused. Nothing is stored then: the rest of the batch is to come again without it, once it is
+            safe in the dead-letter stream, so that no cursor ever passes what is kept nowhere.
+        """
+        ...
+
+    def check(self) -> None:
+        """Returns where the store answers, and raises otherwise; cheap, and may be called while a batch lands."""
         ...
 
     def close(self) -> None: ...

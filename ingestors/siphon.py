@@ -18,6 +18,7 @@ from ingestors.sink import Limits
 from nervous_system import archive, columns
 from nervous_system.archive import EventsObject
 from nervous_system.errors import AccessError, UnavailableError
+from nervous_system.failpoints import failpoint
 from nervous_system.landing import Batch, Cursor, LandedMessage, Refusal
 from nervous_system.settings import Settings
 from nervous_system.streams import StreamIdentity
@@ -74,9 +75,17 @@ class SiphonSink:
         for message in batch.messages:
             if message.part is not None and message.project is not None:
                 self._upload_part(message.project.tenant, message.part)
+                failpoint("after-part")
         for day, group in itertools.groupby(batch.messages, key=lambda message: archive.day_of(message.recorded_us)):
             self._upload_events(batch, day, list(group))
         return ()
+
+    def check(self) -> None:
+        """Raises AccessError or UnavailableError where the bucket cannot be reached."""
+        try:
+            self._opened().head_bucket(Bucket=self._bucket)
+        except (ClientError, BotoCoreError) as error:
+            raise _failure(self._settings, error) from error
 
     def close(self) -> None:
         """Disconnects."""
@@ -93,7 +102,10 @@ class SiphonSink:
             return
         rows.sort(key=lambda row: (row[1].event.tenant_id, row[1].event.project_id, row[0].sequence, row[1].index))
         target = EventsObject(day, batch.partition, batch.stream, messages[0].sequence, messages[-1].sequence)
-        self._put(target.key, parquet(rows), {archive.RECORDED_METADATA: str(messages[-1].recorded_us)})
+        body = parquet(rows)
+        failpoint("before-upload")
+        self._put(target.key, body, {archive.RECORDED_METADATA: str(messages[-1].recorded_us)})
+        failpoint("after-upload")
 
     def _put(self, key: str, body: bytes, metadata: dict[str, str]) -> None:
         try:
@@ -151,7 +163,15 @@ def parquet(rows: list[columns.Located]) -> bytes:
         UnavailableError: what was written cannot be read again; memory or the library is at fault.
     """
     buffer = io.BytesIO()
-    pq.write_table(columns.table(rows), buffer, compression="zstd", compression_level=3, row_group_size=ROW_GROUP_ROWS)
+    pq.write_table(
+        columns.table(rows),
+        buffer,
+        compression="zstd",
+        compression_level=3,
+        row_group_size=ROW_GROUP_ROWS,
+        # Of ids, hashes and bytes a dictionary finds nothing twice, costs as much as all else, and takes more room.
+        use_dictionary=columns.WORDS,
+    )
     body = buffer.getvalue()
     if pq.read_metadata(io.BytesIO(body)).num_rows != len(rows):
         raise UnavailableError("A Parquet file did not read back as it was written: it was not uploaded.")

@@ -50,6 +50,9 @@ class _Consumer:
         except (NotFoundError, TimeoutError, nats.errors.Error):
             return None
         marked = info.ack_floor.stream_seq if info.ack_floor else 0
+        if info.delivered and not info.num_ack_pending:
+            # A server that was restarted has forgotten the mark of a consumer that was not used since it was made.
+            marked = max(marked, info.delivered.stream_seq)
         return Standing(marked, (info.num_pending or 0) + (info.num_ack_pending or 0))
 
 
@@ -93,7 +96,8 @@ async def _wait_for(consumer: _Consumer, sequence: int, progress: Callable[[int]
     moved_s, last = loop.time(), Standing(-1, 0)
     while True:
         standing = await consumer.standing()
-        if standing is not None and (standing.marked_sequence >= sequence or not standing.waiting_messages):
+        # How many wait is no answer: while a consumer is being made, the server says for a moment that none does.
+        if standing is not None and standing.marked_sequence >= sequence:
             progress(0)
             return
         if standing is not None and standing != last:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
 from nervous_system.contract import SwarmEvent
@@ -96,6 +96,16 @@ class Batch:
             events += len(message.events)
         yield replace(self, after=after, messages=self.messages[start:])
 
+    def without(self, refusals: Iterable[Refusal]) -> Batch:
+        """The same less the events refused; every message still counts for the cursor."""
+        refused = {(refusal.sequence, refusal.index) for refusal in refusals}
+
+        def sifted(message: LandedMessage) -> LandedMessage:
+            kept = tuple(event for event in message.events if (message.sequence, event.index) not in refused)
+            return message if len(kept) == len(message.events) else replace(message, events=kept)
+
+        return replace(self, messages=tuple(map(sifted, self.messages)))
+
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
@@ -107,6 +117,7 @@ class Refusal:
         data: the bytes refused.
         sequence: stream sequence of the message that carried it.
         index: the event's place in the message; -1 for the message itself.
+        subject: of the message, as the stream keeps it; empty where that is not known.
     """
 
     code: str
@@ -114,3 +125,4 @@ class Refusal:
     data: bytes
     sequence: int
     index: int = -1
+    subject: str = ""

@@ -16,14 +16,16 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+import nats.errors
 from nats.aio.client import Client
 
 from nervous_system import bus, subjects
 from nervous_system.errors import ContractError, UnavailableError
-from nervous_system.events import BATCH_LIMIT_BYTES, BATCH_LIMIT_EVENTS, EVENT_LIMIT_BYTES, encode_batch
+from nervous_system.events import BATCH_LIMIT_BYTES, BATCH_LIMIT_EVENTS, EVENT_LIMIT_BYTES, encode_batch, now_us
 from nervous_system.projects import ProjectName
 from nervous_system.settings import Settings
 from nervous_system.streams import StreamIdentity
+from nervous_system.telemetry import hops
 
 T = TypeVar("T")
 
@@ -152,6 +154,9 @@ class Publisher:
         self._context = client.jetstream()
         try:
             self._stream = await bus.ensure_stream(self._context, settings)
+        except (TimeoutError, nats.errors.Error) as error:
+            await client.close()
+            raise UnavailableError(f"NATS at {settings.nats_url} does not answer: see `enchanted status`.") from error
         except BaseException:
             await client.close()
             raise
@@ -164,8 +169,9 @@ class Publisher:
             message = await self._queue.get()
             try:
                 if self._failure is None:
+                    headers = {**message.headers, hops.PUBLISHED_HEADER: str(now_us())}
                     acknowledgement = await bus.publish(
-                        self._context, message.subject, message.payload, message.message_id, message.headers
+                        self._context, message.subject, message.payload, message.message_id, headers
                     )
                     self.last_sequence = max(self.last_sequence, acknowledgement.seq)
             except Exception as error:

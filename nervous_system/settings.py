@@ -19,6 +19,7 @@ STACK_FILE = "stack.env"
 PREFIX = "ENCHANTED_"
 MAX_PARTITIONS = 1024
 LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
+LOG_FORMATS = ("text", "json")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,6 +56,8 @@ class Settings:
     siphon_roll_bytes: int = 32_000_000
     siphon_roll_age_s: float = 30.0
     log_level: str = "INFO"
+    log_format: str = "text"
+    metrics_address: str = ""
 
     @classmethod
     def load(cls, environment: Mapping[str, str] | None = None) -> Settings:
@@ -77,6 +80,8 @@ class Settings:
             raise SettingsError(f"ENCHANTED_PARTITIONS={self.partitions} is not between 1 and {MAX_PARTITIONS}.")
         if self.log_level not in LOG_LEVELS:
             raise SettingsError(f"ENCHANTED_LOG_LEVEL={self.log_level} is not one of {', '.join(LOG_LEVELS)}.")
+        if self.log_format not in LOG_FORMATS:
+            raise SettingsError(f"ENCHANTED_LOG_FORMAT={self.log_format} is not one of {', '.join(LOG_FORMATS)}.")
 
     def require(self, name: str) -> str:
         """The address called ``name``; raises SettingsError where it is not set."""

@@ -8,12 +8,14 @@ Source: https://protobuf.dev/programming-guides/encoding/.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
 from google.protobuf.descriptor import FieldDescriptor
+from google.protobuf.message import DecodeError
 
-from nervous_system.contract import SwarmEvent
+from nervous_system.contract import SwarmEvent, SwarmEventBatch
 from nervous_system.errors import ContractError
 
 # From here on fields belong to the stores, which put theirs behind the event's.
@@ -33,6 +35,20 @@ _VARINTS: dict[int, tuple[range, ...]] = {
     FieldDescriptor.TYPE_ENUM: (range(2**31), _NEGATIVE_32),
 }
 _ANY_VARINT = (range(2**64),)
+
+
+def canonical_events(data: bytes) -> Sequence[SwarmEvent] | None:
+    """The events of a batch, decoded at once, where each is beyond doubt: for each ``check_form`` would pass.
+
+    None where the batch is not what protobuf itself would write of what this version knows, so that each event needs
+    to be looked at alone.
+    """
+    try:
+        batch = SwarmEventBatch.FromString(data)
+    except DecodeError:
+        return None
+    batch.DiscardUnknownFields()
+    return list(batch.events) if batch.SerializeToString(deterministic=True) == data else None
 
 
 def check_form(data: bytes, event: SwarmEvent) -> None:

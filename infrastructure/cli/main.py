@@ -32,6 +32,7 @@ COMMANDS = {
     "export": "infrastructure.cli.exporting:export",
     "sql": "infrastructure.cli.questions:sql",
     "ingest": "infrastructure.cli.ingest:ingest",
+    "dlq": "infrastructure.cli.deadletters:dlq",
     "snapshots": "infrastructure.cli.snapshots:snapshots",
 }
 # What to install for a module that an extra brings.
@@ -40,6 +41,8 @@ EXTRAS = {
     "boto3": "archive",
     "botocore": "archive",
     "clickhouse_connect": "sql",
+    "prompt_toolkit": "sql",
+    "prometheus_client": "server",
     "fdb": "fdb",
     "chdb": "local",
     "psutil": "local",

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 from nervous_system.contract import Origin
-from nervous_system.errors import ContractError, NotFoundError
-from nervous_system.landing import Batch, Cursor
+from nervous_system.errors import ContractError, EnchantedError, NotFoundError
+from nervous_system.landing import Batch, Cursor, Refusal
 from nervous_system.ledger import keys
 from nervous_system.ledger.append import Landed, Landing, Place, read_cursor
 from nervous_system.ledger.audit import Audit
@@ -31,6 +32,14 @@ SYSTEM = "_system"
 # FoundationDB is at its best with transactions below a megabyte, and their number of events has two bytes of a version.
 TRANSACTION_BYTES = 800_000
 TRANSACTION_EVENTS = 1_000
+
+
+class RefusedError(EnchantedError):
+    """Events of a batch have ids that are in the ledger with other bytes; none of their transaction was landed."""
+
+    def __init__(self, refusals: Sequence[Refusal]) -> None:
+        super().__init__(f"{refusals[0].reason} Nothing was landed.")
+        self.refusals = refusals
 
 
 class Ledger:
@@ -69,18 +78,25 @@ class Ledger:
         key = self._cursor_key(sink, stream, partition)
         return self._engine.run(lambda transaction: read_cursor(transaction, key))
 
-    def land(self, sink: str, batch: Batch) -> Landed:
+    def land(self, sink: str, batch: Batch, *, whole: bool = False) -> Landed:
         """Lands a batch in order, in transactions of whole messages that each move the cursor.
+
+        Args:
+            sink: whose cursor moves.
+            batch: of one partition.
+            whole: land no transaction of which an event is refused; otherwise the rest of it is.
 
         Raises:
             CursorMovedError: another worker has landed in this partition meanwhile.
+            RefusedError: with ``whole``, events are refused.
             LedgerError: the engine refuses; what was landed before stays, and the cursor says how far.
         """
         total = Landed()
         cursor_key = self._cursor_key(sink, batch.stream, batch.partition)
         for share in batch.split(TRANSACTION_BYTES, TRANSACTION_EVENTS):
             places = {project: self._place(project) for project in share.projects}
-            landed = self._engine.run(Landing(share, places, cursor_key).write)
+            landing = Landing(share, places, cursor_key)
+            landed = self._engine.run(partial(_write_whole, landing) if whole else landing.write)
             total.events += landed.events
             total.duplicates += landed.duplicates
             total.refusals += landed.refusals
@@ -184,3 +200,11 @@ class Ledger:
             self._engine.run(lambda transaction: mark_format(transaction, prefix))
             self._marked = prefix
         return self._marked
+
+
+def _write_whole(landing: Landing, transaction: Transaction) -> Landed:
+    """A transaction's body that lands all; raises RefusedError, so that nothing is committed, where it cannot."""
+    landed = landing.write(transaction)
+    if landed.refusals:
+        raise RefusedError(landed.refusals)
+    return landed

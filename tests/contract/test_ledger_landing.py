@@ -17,7 +17,7 @@ from nervous_system.events import decode, occurred_us
 from nervous_system.landing import Cursor
 from nervous_system.ledger import ledger as ledger_module
 from nervous_system.ledger.append import CursorMovedError, Landed
-from nervous_system.ledger.ledger import Ledger
+from nervous_system.ledger.ledger import Ledger, RefusedError
 from nervous_system.ledger.transaction import Engine
 from nervous_system.projects import ProjectName
 from nervous_system.streams import StreamIdentity
@@ -100,6 +100,25 @@ def test_the_same_id_with_other_bytes_is_refused_and_the_rest_lands(hub: Hub) ->
     assert hub.data() == [first, event(2).SerializeToString(), third]
     assert hub.history().head().chain == chain_of(hub.data())
     assert hub.cursor().sequence == 3
+
+
+def test_a_batch_that_must_land_whole_leaves_nothing_where_an_event_is_refused(hub: Hub) -> None:
+    hub.put(event(1))
+    before = hub.data(), hub.cursor()
+    refused = batch(hub.message(event(2), altered(1)), hub.message(altered(2), event(3)), after=1)
+    with pytest.raises(RefusedError, match="Nothing was landed") as refusal:
+        hub.ledger.land(SINK, refused, whole=True)
+    found = [(each.code, each.data, each.sequence, each.index) for each in refusal.value.refusals]
+    assert found == [("same_id_other_bytes", altered(1), 2, 1), ("same_id_other_bytes", altered(2), 3, 0)]
+    assert (hub.data(), hub.cursor()) == before
+
+    rest = refused.without(refusal.value.refusals)
+    assert hub.ledger.land(SINK, rest, whole=True) == Landed(events=2)
+    assert hub.data() == [event(number).SerializeToString() for number in (1, 2, 3)]
+    assert hub.cursor() == refused.cursor
+    # As after an unknown outcome: all is there, and what was refused is still told.
+    with pytest.raises(RefusedError):
+        hub.ledger.land(SINK, refused, whole=True)
 
 
 def test_landing_a_batch_again_changes_nothing(hub: Hub) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import pytest
 from hypothesis import given
@@ -10,10 +11,17 @@ from hypothesis import strategies as st
 
 from nervous_system.contract import SYMLINK_MODE, AgentDecision, Operation, StateChange, SwarmEvent
 from nervous_system.errors import ContractError
-from nervous_system.events import content_hash, decode
-from nervous_system.inspection import FIRST_SECOND, LAST_SECOND, RESOURCE_LIMIT_BYTES, EventRefusedError, inspect
+from nervous_system.events import content_hash, cut_batch, decode, encode_batch
+from nervous_system.inspection import (
+    FIRST_SECOND,
+    LAST_SECOND,
+    RESOURCE_LIMIT_BYTES,
+    EventRefusedError,
+    Inspector,
+    inspect,
+)
 from nervous_system.projects import ProjectName
-from nervous_system.wire import check_form
+from nervous_system.wire import canonical_events, check_form
 from tests.samples import PROJECT, delete, event, patch, write
 
 HASH = content_hash(b"x")
@@ -234,3 +242,54 @@ def test_fields_come_once_in_any_order(order: list[int], again: int, is_doubled:
             check_form(data, decode(data))
     else:
         check_form(data, decode(data))
+
+
+def mutated(data: bytes, cut: int, extra: bytes) -> bytes:
+    """The bytes with something put in, or taken out, at a place."""
+    at = cut % (len(data) + 1)
+    return data[:at] + extra + data[at + (0 if extra else 1) :]
+
+
+@st.composite
+def any_event(draw: st.DrawFn) -> bytes:
+    """The bytes of an event: sound, breaking a rule, deceiving, of another writer, or damaged somewhere."""
+    breaches = [each for group in REFUSED.values() for each in group]
+    data = draw(st.sampled_from([each.SerializeToString(deterministic=True) for each in (*SOUND.values(), *breaches)]))
+    match draw(st.integers(0, 4)):
+        case 0:
+            return draw(st.sampled_from(list(DECEITS.values())))
+        case 1:
+            return mutated(data, draw(st.integers(0, 2**16)), draw(st.binary(max_size=3)))
+        case 2:
+            field = draw(st.sampled_from([text_field(25, b""), text_field(999, b"new"), number_field(27, 3)]))
+            return data + field
+    return data
+
+
+def verdict(inspection: Callable[[], SwarmEvent]) -> tuple[str, str, SwarmEvent | None]:
+    try:
+        return "", "", inspection()
+    except EventRefusedError as error:
+        return error.code, str(error), None
+
+
+@given(st.lists(any_event(), min_size=1, max_size=4), st.binary(max_size=3), st.integers(0, 2**16))
+def test_a_message_at_once_is_judged_as_its_events_alone(events: list[bytes], junk: bytes, at: int) -> None:
+    whole = encode_batch(events)
+    for data in (whole, mutated(whole, at, junk)):
+        try:
+            cut = cut_batch(data)
+        except ContractError:
+            continue
+        inspector = Inspector(data, cut, PROJECT)
+        for index, each in enumerate(cut):
+            alone = verdict(partial(inspect, each, PROJECT))
+            assert verdict(partial(inspector.inspect, index)) == alone
+
+
+def test_a_canonical_message_is_decoded_at_once() -> None:
+    """Else the test above would compare one way with itself."""
+    data = [each.SerializeToString(deterministic=True) for each in SOUND.values()]
+    assert canonical_events(encode_batch(data)) == list(SOUND.values())
+    assert canonical_events(encode_batch([*data, data[0] + text_field(999, b"new")])) is None
+    assert canonical_events(encode_batch([*data, b"\xff"])) is None

@@ -1,30 +1,70 @@
-"""Brings ClickHouse's tables to what this version needs: numbered SQL files, each applied once."""
+"""Brings ClickHouse's tables to what this version needs: numbered SQL files, each applied once, and then checked."""
 
 from __future__ import annotations
 
+import hashlib
+import logging
+import time
+from contextlib import suppress
+from dataclasses import dataclass
 from importlib import resources
 
 from clickhouse_connect.driver.client import Client
+from clickhouse_connect.driver.exceptions import DatabaseError
+
+from ingestors import layout
+from nervous_system.errors import EnchantedError
 
 FOLDER = "migrations"
-LEDGER = """
-CREATE TABLE IF NOT EXISTS schema_migrations (name String, applied_at DateTime DEFAULT now())
-ENGINE = ReplacingMergeTree ORDER BY name
-"""
+LEDGER = (
+    "CREATE TABLE IF NOT EXISTS schema_migrations (name String, applied_at DateTime DEFAULT now()) "
+    "ENGINE = ReplacingMergeTree ORDER BY name",
+    "ALTER TABLE schema_migrations ADD COLUMN IF NOT EXISTS sha256 String, ADD COLUMN IF NOT EXISTS layout String",
+)
+VIEW = "CREATE OR REPLACE VIEW"
+# How often, and how far apart, the layout is looked at again: another worker may be in the middle of its migrations.
+CHECKS = 3
+CHECK_PAUSE_S = 0.2
+ACCESS_DENIED = 497
+
+logger = logging.getLogger(__name__)
+
+
+class SchemaError(EnchantedError):
+    """ClickHouse's tables are not what the migrations make."""
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """A migration as ClickHouse has it recorded; what an older version did not record is empty."""
+
+    sha256: str = ""
+    layout: str = ""
 
 
 def migrate(client: Client) -> list[str]:
     """Applies what is missing, in order; returns the names applied.
 
     Every statement can be applied twice to the same effect, so workers that start together do no harm.
+
+    Raises:
+        SchemaError: a migration was edited after it had been applied, or a table has other columns than they make.
     """
-    client.command(LEDGER)
-    done = {row[0] for row in client.query("SELECT name FROM schema_migrations").result_rows}
-    missing = [name for name in names() if name not in done]
+    for statement in LEDGER:
+        client.command(statement)
+    done = _recorded(client)
+    _refuse_edited(done)
+    known = names()
+    missing = [name for name in known if name not in done]
     for name in missing:
         for statement in statements(name):
             client.command(statement)
-        client.command("INSERT INTO schema_migrations (name) VALUES ({name:String})", parameters={"name": name})
+    for name in known:
+        if name not in done or not done[name].sha256:
+            _record(client, name)
+    # A newer version has migrated further, and checks what it made.
+    if done.keys() <= set(known):
+        _check(client, "" if missing else done[known[-1]].layout)
     return missing
 
 
@@ -36,5 +76,74 @@ def names() -> list[str]:
 
 def statements(name: str) -> list[str]:
     """The statements of one migration; each ends in a semicolon at a line's end."""
-    text = (resources.files("ingestors") / FOLDER / name).read_text(encoding="utf-8")
-    return [statement.strip() for statement in text.split(";\n") if statement.strip()]
+    return [statement.strip() for statement in _text(name).split(";\n") if statement.strip()]
+
+
+def _text(name: str) -> str:
+    return (resources.files("ingestors") / FOLDER / name).read_text(encoding="utf-8")
+
+
+def _sha256(name: str) -> str:
+    return hashlib.sha256(_text(name).encode()).hexdigest()
+
+
+def _recorded(client: Client) -> dict[str, Applied]:
+    answer = client.query("SELECT name, sha256, layout FROM schema_migrations FINAL")
+    return {name: Applied(sha256, layout) for name, sha256, layout in answer.result_rows}
+
+
+def _record(client: Client, name: str, layout: str = "") -> None:
+    client.command(
+        "INSERT INTO schema_migrations (name, sha256, layout) VALUES ({n:String}, {s:String}, {l:String})",
+        parameters={"n": name, "s": _sha256(name), "l": layout},
+    )
+
+
+def _refuse_edited(done: dict[str, Applied]) -> None:
+    for name in names():
+        if name in done and done[name].sha256 not in ("", _sha256(name)):
+            raise SchemaError(
+                f"The migration {name} is not the one that was applied to this ClickHouse: put the file back as it "
+                "was, and make the change in a new migration."
+            )
+
+
+def _check(client: Client, expected: str) -> None:
+    # What the migrations make is looked up once, in a scratch database, and then recorded.
+    looked_up = expected or _looked_up(client)
+    if not looked_up:
+        return
+    for attempt in range(CHECKS):
+        differences = layout.differences(looked_up, layout.found(client))
+        if not differences:
+            break
+        time.sleep(CHECK_PAUSE_S * attempt)
+        _renew_views(client)
+    else:
+        raise SchemaError(
+            f"ClickHouse's tables are not what the migrations make: {'; '.join(differences)}. Put them back with ALTER "
+            "TABLE, or name an empty database in ENCHANTED_CLICKHOUSE_DATABASE: what the log holds lands there anew."
+        )
+    if not expected:
+        _record(client, names()[-1], looked_up)
+
+
+def _looked_up(client: Client) -> str:
+    """What the migrations make; empty where the user may not make the scratch database in which that is seen."""
+    try:
+        return layout.made_by(client, [each for name in names() for each in statements(name)])
+    except DatabaseError as error:
+        if error.code != ACCESS_DENIED:
+            raise
+        logger.warning("ClickHouse's tables are not compared with the migrations: the user may not CREATE DATABASE")
+        return ""
+
+
+def _renew_views(client: Client) -> None:
+    # A worker that was stopped in the middle may have put an older view in the place of a newer one. Over a table that
+    # lacks a column none can be made: then it is the table that is told of.
+    with suppress(DatabaseError):
+        for name in names():
+            for statement in statements(name):
+                if VIEW in statement:
+                    client.command(statement)

@@ -8,15 +8,32 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.benchmarks import history, imports, landing, ledger, publish, restore, size, why
+from tests.benchmarks import (
+    history,
+    imports,
+    landing,
+    latency,
+    ledger,
+    publish,
+    restore,
+    scaling,
+    size,
+    storage,
+    together,
+    why,
+)
 
 BENCHMARKS: dict[str, Callable[[Path], None]] = {
     "publish": publish.run,
     "landing": landing.run,
+    "together": together.run,
+    "latency": latency.run,
+    "scaling": scaling.run,
     "ledger": ledger.run,
     "restore": restore.run,
     "history": history.run,
     "size": size.run,
+    "storage": storage.run,
     "import": imports.run,
     "why": why.run,
 }

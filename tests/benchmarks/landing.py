@@ -51,11 +51,11 @@ SETTINGS fsync_after_insert = 1, fsync_part_directory = 1
 JSON_TABLE = """
 CREATE TABLE json_rows (
     event_id String, timestamp DateTime64(6, 'UTC'), tenant_id String, project_id String, agent_id String,
-    payload_json String
+    payload_json String, event_hex String
 ) ENGINE = MergeTree ORDER BY (tenant_id, project_id, timestamp, event_id)
 SETTINGS fsync_after_insert = 1, fsync_part_directory = 1
 """
-JSON_COLUMNS = ["event_id", "timestamp", "tenant_id", "project_id", "agent_id", "payload_json"]
+JSON_COLUMNS = ["event_id", "timestamp", "tenant_id", "project_id", "agent_id", "payload_json", "event_hex"]
 
 _numbers = itertools.count(1)
 
@@ -126,15 +126,52 @@ def _into_clickhouse(settings: Settings) -> None:
                 EVENTS,
                 lambda: _sink(settings, messages, ready=True),
             ),
-            Contender(f"insert_arrow of ready columns, {block:,} a block", EVENTS, lambda: _arrow(client, messages)),
         ],
         Contender(
-            f"events decoded, MessageToDict, json.dumps, lists of rows, {ROWS_AN_INSERT:,} an insert",
+            f"events decoded, MessageToDict, json.dumps, hex, lists of rows, {ROWS_AN_INSERT:,} an insert",
             EVENTS,
             lambda: _json(client, messages),
         ),
     )
+    whole = _whole_rows(client, messages, settings, block)
+    few = [
+        columns.table(list(columns.located(batch.messages)))
+        for batch in batches(messages, BLOCK_MESSAGES, StreamIdentity("BENCH", 0))
+    ]
+    compare(
+        f"landing: into ClickHouse by its protobuf reader, and as columns that cost nothing to make, {block:,} a block",
+        "events",
+        [
+            Contender("ClickHouseSink alone, batches ready", EVENTS, lambda: _sink(settings, messages, ready=True)),
+            Contender(
+                f"insert_arrow, {few[0].num_columns} columns, none computed, no index",
+                EVENTS,
+                lambda: partial(_arrow, client, "arrow_rows", few),
+            ),
+        ],
+        Contender(
+            f"insert_arrow, the sink's {whole[0].num_columns} columns into a table like the sink's",
+            EVENTS,
+            lambda: partial(_arrow, client, "whole_rows", whole),
+        ),
+    )
     client.close()
+
+
+def _whole_rows(client: Client, messages: list[LogMessage], settings: Settings, block: int) -> list[pa.Table]:
+    """All that the sink stores of the messages, as columns, in blocks; and an empty table like the sink's."""
+    stream = StreamIdentity("BENCH", next(_numbers))
+    sink = ClickHouseSink(settings)
+    sink.open()
+    for batch in batches(messages, BLOCK_MESSAGES, stream):
+        sink.land(batch)
+    sink.close()
+    client.command("CREATE TABLE whole_rows AS events")
+    found = client.query_arrow(
+        "SELECT * FROM events WHERE log_stream = {stream:String} ORDER BY log_sequence, log_index",
+        parameters={"stream": str(stream)},
+    )
+    return [found.slice(start, block) for start in range(0, found.num_rows, block)]
 
 
 def _sink(settings: Settings, messages: list[LogMessage], *, ready: bool) -> Callable[[], None]:
@@ -152,17 +189,9 @@ def _sink(settings: Settings, messages: list[LogMessage], *, ready: bool) -> Cal
     return work
 
 
-def _arrow(client: Client, messages: list[LogMessage]) -> Callable[[], None]:
-    ready: list[pa.Table] = [
-        columns.table(list(columns.located(batch.messages)))
-        for batch in batches(messages, BLOCK_MESSAGES, StreamIdentity("BENCH", 0))
-    ]
-
-    def work() -> None:
-        for table in ready:
-            client.insert_arrow("arrow_rows", table)
-
-    return work
+def _arrow(client: Client, table: str, ready: list[pa.Table]) -> None:
+    for each in ready:
+        client.insert_arrow(table, each)
 
 
 def _json(client: Client, messages: list[LogMessage]) -> Callable[[], None]:
@@ -179,4 +208,12 @@ def _json(client: Client, messages: list[LogMessage]) -> Callable[[], None]:
 def _json_row(data: bytes) -> list[object]:
     event = SwarmEvent.FromString(data)
     payload = json.dumps(MessageToDict(event))
-    return [event.event_id, utc(occurred_us(event)), event.tenant_id, event.project_id, event.agent_id, payload]
+    return [
+        event.event_id,
+        utc(occurred_us(event)),
+        event.tenant_id,
+        event.project_id,
+        event.agent_id,
+        payload,
+        data.hex(),
+    ]

@@ -38,6 +38,12 @@ class Keepers:
         self._seen: dict[ProjectName, Version] = {}
         self.written = 0
         """Snapshots written so far."""
+        self.rounds = 0
+        """Rounds ended so far."""
+        self.behind = 0
+        """Projects that have moved and are still to be followed in this round."""
+        self.passed_over: set[ProjectName] = set()
+        """Projects that could not be followed, until they move again."""
 
     def round(self) -> str:
         """Has every project that has moved followed to its end.
@@ -48,9 +54,11 @@ class Keepers:
         Raises UnavailableError and LedgerError, which are no one project's trouble.
         """
         trouble = ""
-        for project, head in self._ledger.heads(self._ledger.projects()).items():
-            if self._seen.get(project) == head:
-                continue
+        heads = self._ledger.heads(self._ledger.projects())
+        moved = {project: head for project, head in heads.items() if self._seen.get(project) != head}
+        self.behind = len(moved)
+        for project, head in moved.items():
+            self.passed_over.discard(project)
             try:
                 self.written += self._keeper(project).advance()
             except EnchantedError as error:
@@ -60,7 +68,10 @@ class Keepers:
                     raise
                 logger.warning("%s: %s", project, error)
                 trouble = f"{project}: {error}"
+                self.passed_over.add(project)
             self._seen[project] = head
+            self.behind -= 1
+        self.rounds += 1
         return trouble
 
     def _keeper(self, project: ProjectName) -> Keeper:

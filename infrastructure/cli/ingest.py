@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import re
 
 import click
@@ -11,6 +10,7 @@ import click
 from ingestors.service import serve
 from ingestors.sink import Sink
 from nervous_system.settings import Settings
+from nervous_system.telemetry import logs
 
 _SPAN = re.compile(r"(\d+)(?:-(\d+))?")
 
@@ -24,7 +24,7 @@ def ingest(sink: str, partitions: str | None) -> None:
     Where it stands is kept in the store itself, so it can be stopped or killed at any moment and started again.
     """
     settings = Settings.load()
-    logging.basicConfig(level=settings.log_level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logs.configure(settings)
     chosen = parse_partitions(partitions, settings.partitions)
     asyncio.run(serve(settings, make_sink(sink, settings), chosen))
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import random
 import signal
+import time
+from contextlib import AbstractContextManager, nullcontext
 from threading import Event
 
 import click
@@ -17,12 +19,16 @@ from nervous_system.ledger.ledger import Ledger
 from nervous_system.projects import ProjectName
 from nervous_system.publisher import Publisher
 from nervous_system.settings import Settings
+from nervous_system.telemetry import logs
+from nervous_system.telemetry.condition import Condition
 from replay.keepers import Keepers, Tell
 
 logger = logging.getLogger(__name__)
 
 ROUND_INTERVAL_S = 0.5
 LONGEST_PAUSE_S = 30.0
+# A long history that was never followed takes a while.
+ROUND_LIMIT_S = 1800.0
 
 
 @click.command()
@@ -35,10 +41,10 @@ def snapshots(*, once: bool, rebuild: ProjectName | None) -> None:
     projects' histories.
     """
     settings = Settings.load()
-    logging.basicConfig(level=settings.log_level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logs.configure(settings)
     health = HealthFile.from_environment()
     health.write("starting", "opening the ledger")
-    ledger = Ledger.open(settings, create=not once)
+    ledger = Ledger.open(settings, create=False) if once else _open_patiently(settings, health)
     try:
         if rebuild is not None:
             ledger.history(rebuild)
@@ -50,19 +56,51 @@ def snapshots(*, once: bool, rebuild: ProjectName | None) -> None:
             if trouble:
                 raise EnchantedError(trouble)
             return
-        _serve(keepers, health)
+        condition = Condition(ROUND_LIMIT_S)
+        with _pages(settings, keepers, condition):
+            _serve(keepers, health, condition)
     finally:
         ledger.close()
 
 
-def _serve(keepers: Keepers, health: HealthFile) -> None:
+def _open_patiently(settings: Settings, health: HealthFile) -> Ledger:
+    """The ledger, once it can be opened: its disk may be full, or its cluster away, for any time."""
+    pause_s = ROUND_INTERVAL_S
+    while True:
+        try:
+            return Ledger.open(settings)
+        except (SettingsError, AccessError):
+            raise
+        except EnchantedError as error:
+            logger.warning("%s; again in %.1f s", error, pause_s)
+            health.write("retrying", str(error))
+        time.sleep(pause_s)
+        pause_s = _longer(pause_s)
+
+
+def _longer(pause_s: float) -> float:
+    return min(2 * pause_s, LONGEST_PAUSE_S) * (0.5 + random.random() / 2)
+
+
+def _pages(settings: Settings, keepers: Keepers, condition: Condition) -> AbstractContextManager[object]:
+    """Listens where an address is set; without one, nothing needs the library that makes the pages."""
+    if not settings.metrics_address:
+        return nullcontext()
+    from infrastructure.cli.snapshot_metrics import pages
+
+    return pages(settings.metrics_address, keepers, condition)
+
+
+def _serve(keepers: Keepers, health: HealthFile, condition: Condition) -> None:
     stopping = Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopping.set())
     pause_s = ROUND_INTERVAL_S
     while not stopping.is_set():
+        condition.beat()
         try:
             trouble = keepers.round()
+            condition.settle()
             pause_s = ROUND_INTERVAL_S
             health.write("running", trouble or f"{keepers.written:,} snapshots written")
         except (SettingsError, AccessError):
@@ -70,7 +108,8 @@ def _serve(keepers: Keepers, health: HealthFile) -> None:
         except EnchantedError as error:
             logger.warning("%s; again in %.1f s", error, pause_s)
             health.write("retrying", str(error))
-            pause_s = min(2 * pause_s, LONGEST_PAUSE_S) * (0.5 + random.random() / 2)
+            condition.settle("the ledger or the log does not answer")
+            pause_s = _longer(pause_s)
         stopping.wait(pause_s)
 
 

@@ -27,6 +27,7 @@ class Component:
         probe: how it is; asked only while its process lives.
         ports: what it listens at, the one that clients use first.
         variables: what it adds to ``stack.env``.
+        is_worker: whether it needs the servers, and serves nobody but who asks how it is.
         sink: the prefix of its durable consumers' names, for workers that read the stream.
         revived: whether to start it again when it lives but has been unhealthy for long.
         grace_s: how long it may take to end when asked to.
@@ -37,17 +38,15 @@ class Component:
     probe: Callable[[Site], Health]
     ports: tuple[PortWish, ...] = ()
     variables: Callable[[Site], dict[str, str]] = lambda _: {}
+    is_worker: bool = False
     sink: str = ""
     revived: bool = True
     grace_s: float = 15.0
 
-    @property
-    def is_worker(self) -> bool:
-        """Whether it serves nobody, and needs the servers."""
-        return not self.ports
-
     def address(self, site: Site) -> str:
-        """Where clients reach it; empty for workers."""
+        """Where clients reach it; a worker's is where it tells how it is."""
+        if self.is_worker:
+            return f"http://{LOOPBACK}:{site.ports[self.ports[0].name]}"
         return next((value for value in self.variables(site).values() if "://" in value), "")
 
 
@@ -97,7 +96,12 @@ def _clickhouse_launch(site: Site) -> Launch:
     command = [sys.executable, "-m", "infrastructure.local.gateway", "--data", str(folder / "data")]
     return Launch(
         command=(*command, "--port", str(site.ports["clickhouse"]), "--user", "default"),
-        environment=_python_environment({"ENCHANTED_CLICKHOUSE_PASSWORD": site.secrets["clickhouse_password"]}),
+        environment=_python_environment(
+            {
+                "ENCHANTED_HOME": str(site.home.root),
+                "ENCHANTED_CLICKHOUSE_PASSWORD": site.secrets["clickhouse_password"],
+            }
+        ),
         folder=folder,
     )
 
@@ -120,19 +124,26 @@ def _s3_variables(site: Site) -> dict[str, str]:
 
 
 def _worker(name: str, arguments: tuple[str, ...], sink: str = "") -> Component:
+    pages = PortWish(f"{name.removeprefix('ingest-')}_metrics")
     return Component(
         name=name,
-        launch=lambda site: _worker_launch(site, arguments, _health_file(site.home, name)),
+        launch=lambda site: _worker_launch(site, arguments, _health_file(site.home, name), site.ports[pages.name]),
         probe=lambda site: reported_health(_health_file(site.home, name)),
+        ports=(pages,),
+        is_worker=True,
         sink=sink,
         # A worker whose server is down says so and tries again by itself.
         revived=False,
     )
 
 
-def _worker_launch(site: Site, arguments: tuple[str, ...], health_file: Path) -> Launch:
+def _worker_launch(site: Site, arguments: tuple[str, ...], health_file: Path, port: int) -> Launch:
     health_file.unlink(missing_ok=True)
-    own = {"ENCHANTED_HOME": str(site.home.root), "ENCHANTED_HEALTH_FILE": str(health_file)}
+    own = {
+        "ENCHANTED_HOME": str(site.home.root),
+        "ENCHANTED_HEALTH_FILE": str(health_file),
+        "ENCHANTED_METRICS_ADDRESS": f"{LOOPBACK}:{port}",
+    }
     return Launch(
         command=(sys.executable, "-m", "infrastructure.cli.main", *arguments),
         environment=_python_environment({**site.variables, **own}),

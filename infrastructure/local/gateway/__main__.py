@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import errno
-import logging
 import os
 import signal
 import sys
@@ -18,6 +18,8 @@ from infrastructure.local.gateway.errors import GatewayError
 from infrastructure.local.gateway.requests import Credentials
 from infrastructure.local.gateway.server import Gateway
 from nervous_system.errors import EnchantedError
+from nervous_system.settings import Settings
+from nervous_system.telemetry import logs
 
 PASSWORD_VARIABLE = "ENCHANTED_CLICKHOUSE_PASSWORD"
 _LOOPBACK = "127.0.0.1"
@@ -27,8 +29,8 @@ _FINISH_TIMEOUT_S = 30.0
 def main(arguments: list[str] | None = None) -> int:
     """Runs the gateway; returns the exit code."""
     options = _parser().parse_args(arguments)
-    logging.basicConfig(level=logging.WARNING, stream=sys.stderr)
     try:
+        logs.configure(Settings.load())
         _check_host(options.host)
         credentials = Credentials(options.user, _password(options.password_file))
         engine = Engine(options.data)
@@ -94,7 +96,11 @@ async def _serve(engine: Engine, credentials: Credentials, host: str, port: int)
     await runner.setup()
     try:
         await _listen(runner, host, port)
+        watching = asyncio.create_task(gateway.watch())
         await stopped.wait()
+        watching.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await watching
     finally:
         await runner.cleanup()
         await gateway.close()

@@ -174,6 +174,14 @@ class Engine:
         finally:
             connection.close()
 
+    def check(self) -> None:
+        """Returns where a query can be run; raises QueryError otherwise."""
+        connection = self.connect()
+        try:
+            connection.run(b"SELECT 1")
+        finally:
+            connection.close()
+
     def close(self) -> None:
         self._keeper.close()
 

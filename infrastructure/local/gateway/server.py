@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import logging
 import secrets
 import tempfile
 from collections.abc import AsyncIterator, Iterator
@@ -33,15 +32,14 @@ from infrastructure.local.gateway.requests import (
 )
 from infrastructure.local.gateway.sessions import Session, Sessions
 from infrastructure.local.gateway.statements import Kind
-
-_log = logging.getLogger(__name__)
+from infrastructure.local.gateway.telemetry import CLIENT_CLOSED, METER, Meter, add_pages, watch
+from nervous_system.telemetry.condition import Condition
 
 _THREADS = 64
 _HELD_MAX_BYTES = 1_000_000
 _HELD_MAX_S = 0.5
 _CANCEL_EVERY_S = 0.5
 _CLOSE_TIMEOUT_S = 10.0
-_CLIENT_CLOSED = 499  # nobody reads it
 
 Execution = asyncio.Future[tuple[Outcome, float]]
 
@@ -56,13 +54,23 @@ class Gateway:
         self._threads = ThreadPoolExecutor(_THREADS, "query")
         self._running: set[str] = set()
         self._abandoned: set[asyncio.Task[None]] = set()
+        self._condition = Condition()
 
     def application(self) -> web.Application:
         app = web.Application()
         app.router.add_get("/ping", _ok)
         app.router.add_get("/replicas_status", self._replicas_status)
         app.router.add_route("*", "/", self._query)
+        add_pages(app, self._condition)
         return app
+
+    async def watch(self) -> None:
+        """Looks after the engine, for the pages, until it is cancelled."""
+        await watch(self._condition, self._check)
+
+    async def _check(self) -> None:
+        # Among the queries: where they leave no thread, the gateway is not ready either.
+        await asyncio.get_running_loop().run_in_executor(self._threads, self._engine.check)
 
     async def close(self) -> None:
         """Waits, bounded, for queries whose clients have gone, then ends the threads."""
@@ -79,6 +87,11 @@ class Gateway:
         return await _ok(request)
 
     async def _query(self, request: web.Request) -> web.StreamResponse:
+        with Meter(request) as request[METER]:
+            return await self._measured(request)
+
+    async def _measured(self, request: web.Request) -> web.StreamResponse:
+        meter: Meter = request[METER]
         asked: Request | None = None
         query_id = request.query.get("query_id", "")
         try:
@@ -86,6 +99,7 @@ class Gateway:
             asked = await read_request(request, self._engine.spool_dir)
             query_id = asked.query_id
             query = read_query(asked)
+            meter.read(query_id, query.statement.kind)
             with (
                 self._sessions.entered(
                     asked.session_id,
@@ -95,11 +109,14 @@ class Gateway:
                 ) as session,
                 self._named(query_id),
             ):
-                return await self._answer(request, query, session)
+                answer = await self._answer(request, query, session)
+            meter.answered()
+            return answer
         except QueryError as error:
+            meter.failed(error)
             return self._failure(error, query_id)
         except ConnectionError:
-            return web.Response(status=_CLIENT_CLOSED)
+            return web.Response(status=CLIENT_CLOSED)
         finally:
             if asked is not None:
                 asked.close()
@@ -158,6 +175,7 @@ class Gateway:
                 async for chunk in _chain(held, pipe, run):
                     await answer.write(chunk)
             except QueryError as error:
+                request[METER].failed(error)
                 return await answer.fail(error.render(self._engine.version))
             return await answer.finish()
 
@@ -266,8 +284,8 @@ async def _uncancelled(task: asyncio.Task[None]) -> None:
 
 def _retrieve(run: Execution) -> None:
     """A failure that nobody waits for any more is no news."""
-    if not run.cancelled() and (error := run.exception()) is not None:
-        _log.debug("query failed: %s", error)
+    if not run.cancelled():
+        run.exception()
 
 
 async def _ok(_: web.Request) -> web.Response:

@@ -1,0 +1,47 @@
+"""What the worker of snapshots tells of itself. No label names a tenant or a project."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from prometheus_client import REGISTRY, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.registry import Collector
+
+from nervous_system.telemetry.condition import Condition
+from nervous_system.telemetry.pages import Pages
+from replay.keepers import Keepers
+
+
+class KeepersCollector(Collector):
+    """Reads the keepers' own numbers whenever the page is asked for."""
+
+    def __init__(self, keepers: Keepers) -> None:
+        self._keepers = keepers
+
+    def collect(self) -> Iterator[Metric]:
+        """The numbers as they are now."""
+        keepers = self._keepers
+        yield CounterMetricFamily("enchanted_snapshots_written", "Snapshots written", keepers.written)
+        yield CounterMetricFamily("enchanted_snapshots_rounds", "Rounds through all projects ended", keepers.rounds)
+        yield GaugeMetricFamily(
+            "enchanted_snapshots_projects_behind", "Projects whose newest events are not followed yet", keepers.behind
+        )
+        yield GaugeMetricFamily(
+            "enchanted_snapshots_projects_passed_over",
+            "Projects that could not be followed, until they move again",
+            len(keepers.passed_over),
+        )
+
+
+@contextmanager
+def pages(address: str, keepers: Keepers, condition: Condition) -> Iterator[None]:
+    """Listens at ``address`` for the length of a ``with`` block; raises SettingsError where it cannot."""
+    collector = KeepersCollector(keepers)
+    REGISTRY.register(collector)
+    try:
+        with Pages(address, condition):
+            yield
+    finally:
+        REGISTRY.unregister(collector)

@@ -24,6 +24,7 @@ SILENCE_LIMIT_S = 2.5
 BUFFER_BYTES = 1 << 30
 
 _HEARTBEAT = "100"
+_GIVEN_HEADER = "Nats-Last-Consumer"
 _REQUEST_ENDED = ("404", "408")
 _LIMIT_REACHED = "Message Size Exceeds MaxBytes"
 # Said after a request's last message, when the next one may be on its way already.
@@ -42,11 +43,12 @@ class Pull:
         self._max_bytes = max_bytes
         self._expected = self._asked = 0
         self._is_next_too_large = False
+        self._received = 0
         self._heard_s = 0.0
 
     @classmethod
     async def open(cls, client: Client, stream: str, consumer: str, max_bytes: int) -> Pull:
-        """Begins to read the consumer ``consumer`` of ``stream``.
+        """Begins to read the consumer ``consumer`` of ``stream``, which has given nothing to anybody yet.
 
         Args:
             client: the connection.
@@ -101,6 +103,7 @@ class Pull:
         self._heard_s = asyncio.get_running_loop().time()
         if message.reply:
             self._expected -= 1
+            self._received += 1
             found.append(message)
             return
         headers = message.headers or {}
@@ -110,5 +113,14 @@ class Pull:
         elif description == _LIMIT_REACHED:
             self._is_next_too_large = self._expected == self._asked
             self._expected = 0
-        elif status != _HEARTBEAT and description != _ALL_GIVEN:
+        elif status == _HEARTBEAT:
+            self._compare(int(headers.get(_GIVEN_HEADER, 0)))
+        elif description != _ALL_GIVEN:
             raise UnavailableError(f"NATS ends consumer {self._consumer}: {status} {description}.")
+
+    def _compare(self, given: int) -> None:
+        """Raises where the server has given more than came: a connection was cut meanwhile, or another worker reads."""
+        if given > self._received:
+            raise UnavailableError(
+                f"NATS has given {given} messages of consumer {self._consumer}, {self._received} came."
+            )

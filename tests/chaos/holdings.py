@@ -1,44 +1,54 @@
 """What each store holds of a project, asked of the store by its own means: hashes of event bytes, in order.
 
-ClickHouse is asked in SQL over plain HTTP, the archive through boto3 and Parquet alone; only the ledger, whose form is
-ours, is read through what it offers every reader.
+ClickHouse is asked in SQL over plain HTTP, the archive through boto3 and Parquet alone, the ledger's file through
+SQLite.
 """
 
 from __future__ import annotations
 
 import io
+import re
 import urllib.parse
 import urllib.request
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
 
+import apsw
 import boto3
 import pyarrow.parquet as pq
+from botocore.exceptions import BotoCoreError, ClientError
 
-from nervous_system.ledger.ledger import Ledger
 from nervous_system.settings import Settings
 from tests.chaos.journal import name_of
+from tests.chaos.ledgerfile import LedgerFile
 
 # Each project's events in the store's order, by ``tenant/project``.
 Holdings = Mapping[str, list[str]]
+# Of one row: its place in the log, its project, the event's name.
+Place = tuple[str, int, int]
+Row = tuple[Place, str, str]
 
 VIEW = """
 SELECT tenant_id || '/' || project_id, lower(hex(SHA256(event_bytes)))
 FROM swarm_events ORDER BY log_partition, log_sequence, log_index FORMAT TabSeparated
 """
 ANSWER_TIMEOUT_S = 60.0
+# What asking raises while a store is away, or before anybody has made its tables.
+AWAY = (apsw.Error, OSError, BotoCoreError, ClientError, KeyError)
+# An object never changes, so that each is read once.
+OBJECT = re.compile(
+    r"events/v1/date=[^/]+/partition=[^/]+/(?P<stream>[^/]+)\.(?P<first>\d{20})-(?P<last>\d{20})\.parquet"
+)
+_rows_by_object: dict[tuple[str, str], list[Row]] = {}
 
 
 def in_ledger(settings: Settings) -> Holdings:
     """In commit order."""
-    ledger = Ledger.open(settings)
-    try:
-        return {
-            str(project): [name_of(stored.data) for stored in ledger.history(project).events()]
-            for project in ledger.projects()
-        }
-    finally:
-        ledger.close()
+    with LedgerFile(ledger_path(settings)) as file:
+        return {project: [name_of(event) for event in file.events(project)] for project in file.projects()}
 
 
 def in_clickhouse(settings: Settings) -> Holdings:
@@ -66,7 +76,49 @@ def ask(settings: Settings, question: str) -> str:
 
 
 def in_archive(settings: Settings) -> Holdings:
-    """In log order, from every Parquet object of the bucket, whatever its name."""
+    """In log order, from every Parquet object of the bucket.
+
+    Objects may overlap: each place of the log counts once, and twice where two objects differ about it.
+    """
+    with s3(settings) as client:
+        rows: set[Row] = set()
+        for key, tag in objects(client, settings, ""):
+            if key.endswith(".parquet"):
+                if (key, tag) not in _rows_by_object:
+                    _rows_by_object[key, tag] = _rows(key, _body(client, settings, key))
+                rows.update(_rows_by_object[key, tag])
+    held: dict[str, list[str]] = defaultdict(list)
+    for _, project, name in sorted(rows):
+        held[project].append(name)
+    return held
+
+
+def missing_parts(settings: Settings, tenant: str, parts: frozenset[str]) -> list[str]:
+    """Which parts of large contents, by SHA-256 in hex, the ledger or the archive lacks or has with other bytes."""
+    missing = []
+    with s3(settings) as client:
+        archived = {key.rpartition("/")[2]: key for key, _ in objects(client, settings, f"blobs/v1/{tenant}/")}
+        bodies = {name: _body(client, settings, key) for name, key in archived.items() if name in parts}
+    with LedgerFile(ledger_path(settings)) as file:
+        for part in parts:
+            if name_of(bodies.get(part, b"")) != part:
+                missing.append(f"{part} in the archive")
+            try:
+                if name_of(file.content(tenant, bytes.fromhex(part))) != part:
+                    missing.append(f"{part} in the ledger has other bytes")
+            except KeyError:
+                missing.append(f"{part} in the ledger")
+    return missing
+
+
+def ledger_path(settings: Settings) -> Path:
+    """Where the ledger's file is."""
+    return Path(settings.ledger.removeprefix("embedded://"))
+
+
+@contextmanager
+def s3(settings: Settings) -> Iterator[Any]:
+    """A client of the archive's for the length of a ``with`` block."""
     client = boto3.client(
         "s3",
         endpoint_url=settings.s3_endpoint,
@@ -74,26 +126,34 @@ def in_archive(settings: Settings) -> Holdings:
         aws_secret_access_key=settings.s3_secret_key,
         region_name=settings.s3_region,
     )
-    rows: list[tuple[int, int, str, str]] = []
-    for page in client.get_paginator("list_objects_v2").paginate(Bucket=settings.s3_bucket):
+    try:
+        yield client
+    finally:
+        client.close()
+
+
+def objects(client: Any, settings: Settings, prefix: str) -> Iterator[tuple[str, str]]:
+    """The key and tag of each object under a prefix."""
+    for page in client.get_paginator("list_objects_v2").paginate(Bucket=settings.s3_bucket, Prefix=prefix):
         for entry in page.get("Contents", []):
-            if entry["Key"].endswith(".parquet"):
-                rows += _rows(client.get_object(Bucket=settings.s3_bucket, Key=entry["Key"])["Body"].read())
-    client.close()
-    held: dict[str, list[str]] = defaultdict(list)
-    for _, _, project, name in sorted(rows):
-        held[project].append(name)
-    return held
+            yield entry["Key"], entry["ETag"]
 
 
-def _rows(body: bytes) -> list[tuple[int, int, str, str]]:
+def _body(client: Any, settings: Settings, key: str) -> bytes:
+    return bytes(client.get_object(Bucket=settings.s3_bucket, Key=key)["Body"].read())
+
+
+def _rows(key: str, body: bytes) -> list[Row]:
+    name = OBJECT.fullmatch(key)
+    assert name is not None, f"nobody knows what {key} holds"
     columns = ["log_sequence", "log_index", "tenant_id", "project_id", "event_bytes"]
+    rows = pq.read_table(io.BytesIO(body), columns=columns).to_pylist()
+    assert all(int(name["first"]) <= row["log_sequence"] <= int(name["last"]) for row in rows), f"{key} holds others"
     return [
         (
-            row["log_sequence"],
-            row["log_index"],
+            (name["stream"], row["log_sequence"], row["log_index"]),
             f"{row['tenant_id']}/{row['project_id']}",
             name_of(row["event_bytes"]),
         )
-        for row in pq.read_table(io.BytesIO(body), columns=columns).to_pylist()
+        for row in rows
     ]

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import ast
 from pathlib import Path
 
 import pytest
 
 from tests.chaos.journal import Journal, Told, name_of, read
-from tests.chaos.verdict import Verdict, judge
+from tests.chaos.verdict import Verdict, judge, judge_bad
+
+# The addresses of the servers.
+SHARED = "nervous_system.settings"
+OURS = ("nervous_system", "ingestors", "syncer", "replay", "infrastructure")
 
 TOLD = Told(("a", "b", "c", "d"), frozenset({"x"}))
 
@@ -47,3 +52,25 @@ def test_a_journal_tells_what_was_acknowledged_from_what_is_unknown(tmp_path: Pa
         file.write(b"put 0123")
     kept = tuple(name_of(event) for event in (b"a", b"b", b"c"))
     assert read([first, second]) == Told(kept, frozenset({name_of(b"refused"), name_of(b"in flight")}))
+
+
+@pytest.mark.parametrize(
+    ("buried", "faults"),
+    [
+        ("b", []),
+        ("bu", []),
+        ("", ["refused but not buried: 1"]),
+        ("bz", ["buried though good: 1"]),
+    ],
+)
+def test_dead_letters_are_what_was_to_be_refused(buried: str, faults: list[str]) -> None:
+    told = Told(("a",), frozenset(), bad=frozenset("b"), unknown_bad=frozenset("u"))
+    assert judge_bad([told], frozenset(buried)) == faults
+
+
+@pytest.mark.parametrize("module", ["verdict", "journal", "holdings", "ledgerfile", "deadletters"])
+def test_the_checker_shares_no_code_with_what_it_checks(module: str) -> None:
+    tree = ast.parse((Path(__file__).parent / f"{module}.py").read_text(encoding="utf-8"))
+    imported = {node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
+    imported |= {name.name for node in ast.walk(tree) if isinstance(node, ast.Import) for name in node.names}
+    assert {name for name in imported if name.startswith(OURS)} <= {SHARED}

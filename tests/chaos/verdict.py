@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -41,3 +42,11 @@ def judge(told: Told, held: Sequence[str]) -> Verdict:
         invented=sum(name not in sent for name in counts),
         misplaced=sum(later < earlier for earlier, later in pairwise(order)),
     )
+
+
+def judge_bad(told: Sequence[Told], buried: AbstractSet[str]) -> list[str]:
+    """What is wrong with the dead letters, given the hashes of what was refused; nothing where all is well."""
+    must = {name for each in told for name in each.bad}
+    may = {name for each in told for name in each.unknown_bad}
+    found = {"refused but not buried": len(must - buried), "buried though good": len(buried - must - may)}
+    return [f"{what}: {count}" for what, count in found.items() if count]

@@ -100,16 +100,6 @@ def test_a_worker_killed_again_and_again_lands_everything_once_and_in_order(
     assert SINKS[sink](servers, project) == events
 
 
-def test_two_workers_on_one_partition_do_no_harm(
-    servers: Settings, project: ProjectName, ingestor: Callable[..., object]
-) -> None:
-    ingestor("ledger")
-    ingestor("ledger")
-    events, _ = publish(servers, project, 300)
-    wait_until(lambda: len(in_ledger(servers, project)) >= len(events), "all events in the ledger")
-    assert in_ledger(servers, project) == events
-
-
 def test_what_cannot_be_landed_is_buried_with_its_reason_and_the_rest_lands(
     servers: Settings, project: ProjectName, ingestor: Callable[..., object]
 ) -> None:

@@ -11,7 +11,7 @@ demo: $(SETUP)
 	@$(BIN)/python -m infrastructure.local.demo "$(REPO)"
 
 test: $(SETUP)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses=3 --dist=loadfile
 
 check: $(SETUP)
 	$(BIN)/ruff check .

@@ -8,9 +8,10 @@ from hypothesis import strategies as st
 
 from nervous_system.checkpoint_names import check_checkpoint_name
 from nervous_system.errors import ContractError
-from nervous_system.events import MAX_INDEXED_NAME_BYTES, uuid7
+from nervous_system.events import MAX_INDEXED_NAME_BYTES
 from nervous_system.ledger.versions import Version
 from replay.moments import MomentError, parse_time
+from tests.samples import event_id
 
 REFUSED = [
     "",
@@ -27,8 +28,8 @@ REFUSED = [
     "2026-11-21T15Z",
     "2 hours ago",
     "1 WEEK  AGO",
-    uuid7(1),
-    uuid7(1).upper(),
+    event_id(1),
+    event_id(1).upper(),
     str(Version(1, bytes(12))),
     "a\nb",
     "a\x1b[0m",

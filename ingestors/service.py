@@ -13,11 +13,11 @@ from nats.aio.client import Client
 from nats.errors import Error as NatsError
 
 from ingestors.pump import PartitionWorker
-from ingestors.retries import Backoff
 from ingestors.sink import Sink
 from nervous_system import bus
 from nervous_system.errors import SettingsError
 from nervous_system.health import HealthFile
+from nervous_system.retries import Backoff
 from nervous_system.settings import Settings
 from nervous_system.streams import StreamIdentity
 

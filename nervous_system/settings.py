@@ -18,6 +18,9 @@ from nervous_system.errors import SettingsError
 STACK_FILE = "stack.env"
 PREFIX = "ENCHANTED_"
 MAX_PARTITIONS = 1024
+# What a full outbox does: hold the agent back, or let the oldest signals go first.
+OVERFLOW_POLICIES = ("block", "drop_signals")
+MIN_OUTBOX_BYTES = 4 * 1024 * 1024
 LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 
 
@@ -55,6 +58,13 @@ class Settings:
     siphon_roll_bytes: int = 32_000_000
     siphon_roll_age_s: float = 30.0
     log_level: str = "INFO"
+    outbox: str = ""
+    outbox_max_bytes: int = 1024 * 1024 * 1024
+    outbox_overflow: str = "block"
+    outbox_commit_within_s: float = 0.05
+    outbox_keep_s: float = 7 * 24 * 3600.0
+    redaction: str = "on"
+    redaction_rules: str = ""
 
     @classmethod
     def load(cls, environment: Mapping[str, str] | None = None) -> Settings:
@@ -77,6 +87,29 @@ class Settings:
             raise SettingsError(f"ENCHANTED_PARTITIONS={self.partitions} is not between 1 and {MAX_PARTITIONS}.")
         if self.log_level not in LOG_LEVELS:
             raise SettingsError(f"ENCHANTED_LOG_LEVEL={self.log_level} is not one of {', '.join(LOG_LEVELS)}.")
+        if self.redaction not in ("on", "off"):
+            raise SettingsError(f"ENCHANTED_REDACTION={self.redaction} is neither on nor off.")
+        self._check_outbox()
+
+    def _check_outbox(self) -> None:
+        if self.outbox_overflow not in OVERFLOW_POLICIES:
+            raise SettingsError(
+                f"ENCHANTED_OUTBOX_OVERFLOW={self.outbox_overflow} is not one of {', '.join(OVERFLOW_POLICIES)}."
+            )
+        if self.outbox_max_bytes < MIN_OUTBOX_BYTES:
+            raise SettingsError(
+                f"ENCHANTED_OUTBOX_MAX_BYTES={self.outbox_max_bytes} is below the {MIN_OUTBOX_BYTES:,} that an outbox "
+                "needs."
+            )
+        if not (0 <= self.outbox_commit_within_s <= 60 and self.outbox_keep_s >= 0):
+            raise SettingsError(
+                "ENCHANTED_OUTBOX_COMMIT_WITHIN_S must be 0 to 60, and ENCHANTED_OUTBOX_KEEP_S at least 0."
+            )
+
+    @property
+    def outbox_folder(self) -> Path:
+        """Where the outboxes of this machine are."""
+        return Path(self.outbox).expanduser() if self.outbox else self.home / "outbox"
 
     def require(self, name: str) -> str:
         """The address called ``name``; raises SettingsError where it is not set."""

@@ -8,10 +8,25 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.benchmarks import history, imports, landing, ledger, publish, restore, size, why
+from tests.benchmarks import (
+    capture,
+    drain,
+    history,
+    imports,
+    landing,
+    ledger,
+    publish,
+    recorder,
+    redaction,
+    restore,
+    size,
+    why,
+)
 
 BENCHMARKS: dict[str, Callable[[Path], None]] = {
     "publish": publish.run,
+    "recorder": recorder.run,
+    "drain": drain.run,
     "landing": landing.run,
     "ledger": ledger.run,
     "restore": restore.run,
@@ -19,6 +34,8 @@ BENCHMARKS: dict[str, Callable[[Path], None]] = {
     "size": size.run,
     "import": imports.run,
     "why": why.run,
+    "redaction": redaction.run,
+    "capture": capture.run,
 }
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingestors.retries import Backoff
+from nervous_system.retries import Backoff
 
 waits = st.floats(0.001, 100)
 

@@ -1,4 +1,4 @@
-"""What to do after a failure. Pure: it decides, the pump acts."""
+"""What to do after a failure. Pure: it decides, who calls acts."""
 
 from __future__ import annotations
 

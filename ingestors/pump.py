@@ -24,12 +24,13 @@ from ingestors.deadletters import bury
 from ingestors.meters import PartitionMeter
 from ingestors.pulling import Pull
 from ingestors.reading import LogMessage, read
-from ingestors.retries import Action, Backoff, decide
+from ingestors.retries import Action, decide
 from ingestors.sink import Limits, Sink
 from nervous_system import bus, subjects
 from nervous_system.errors import EnchantedError
 from nervous_system.failpoints import failpoint
 from nervous_system.landing import Batch, Cursor, LandedMessage, Refusal
+from nervous_system.retries import Backoff
 from nervous_system.streams import StreamIdentity
 from nervous_system.telemetry import hops, logs
 
@@ -44,6 +45,9 @@ ACKNOWLEDGE_WITHIN_S = 3600.0
 
 # Down to a single message, whatever the limits.
 MAX_HALVINGS = 30
+
+# The time of a message that is read and of one that is delivered are not rounded alike.
+ROUNDING = timedelta(milliseconds=1)
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
@@ -153,6 +157,7 @@ class PartitionWorker:
         # Asked each time: a stream that was made anew counts from 1 again, so the sink's cursor must be of this one.
         self._stream = bus.identity(await self._context.stream_info(self._stream.name))
         cursor = await asyncio.to_thread(self._sink.cursor, self._stream, self._partition)
+        await self._check_past(cursor)
         reading = await self._begin(cursor)
         try:
             gathering = _Gathering(cursor.sequence, cursor.recorded_us)
@@ -189,7 +194,7 @@ class PartitionWorker:
     async def _begin(self, cursor: Cursor) -> _Reading:
         """Makes the consumer anew behind ``cursor`` and begins to read it."""
         made = await self._make_consumer(cursor)
-        await self._check_stream(cursor)
+        await self._check_stream()
         pull = await Pull.open(self._context._nc, self._stream.name, self._consumer, self._limits.max_bytes)
         return _Reading(pull, made)
 
@@ -221,17 +226,35 @@ class PartitionWorker:
         if info.created != made:
             raise DeliveryGapError(f"another worker made consumer {self._consumer} anew")
 
-    async def _check_stream(self, cursor: Cursor) -> None:
-        """Raises where the consumer, just made, does not read the stream that ``cursor`` counts in."""
+    async def _check_past(self, cursor: Cursor) -> None:
+        """Raises where the log no longer holds what ``cursor`` counts.
+
+        Before the consumer is made anew: its mark tells producers how much the sink has.
+        """
         info = await self._context.stream_info(self._stream.name)
-        if bus.identity(info) != self._stream:
-            raise DeliveryGapError(f"stream {self._stream.name} was made anew meanwhile")
-        if info.state.last_seq < cursor.sequence:
+        ended_early = info.state.last_seq < cursor.sequence
+        if ended_early or await self._is_another(cursor):
+            end = f"ends at {info.state.last_seq}" if ended_early else f"has another message at {cursor.sequence}"
             raise LogFellBackError(
-                f"The log ends at {info.state.last_seq}, but {self._sink.name} has landed up to {cursor.sequence}: the "
+                f"The log {end}, but {self._sink.name} has landed up to {cursor.sequence}: the "
                 f"log lost its end. Nothing is landed until it is made anew: delete stream {self._stream.name}, and "
                 "let its producers send again what is not in the ledger."
             )
+
+    async def _is_another(self, cursor: Cursor) -> bool:
+        """Whether the log took the message at the cursor later than the one that was landed: it lost that one."""
+        if not cursor.sequence:
+            return False
+        try:
+            message = await self._context.get_msg(self._stream.name, seq=cursor.sequence)
+        except NotFoundError:
+            return False
+        return message.time is not None and message.time - _EPOCH > cursor.recorded_us * _MICROSECOND + ROUNDING
+
+    async def _check_stream(self) -> None:
+        """Raises where the consumer, just made, does not read the stream that the cursor counts in."""
+        if bus.identity(await self._context.stream_info(self._stream.name)) != self._stream:
+            raise DeliveryGapError(f"stream {self._stream.name} was made anew meanwhile")
 
     async def _fetch(self, pull: Pull, patience_s: float) -> list[Msg]:
         """The next messages; none where none came in time. A stop does not wait for them."""

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import Enum
 
 from nervous_system.errors import SettingsError
 from nervous_system.ledger.transaction import LedgerError
-
-FIRST_WAIT_S = 0.1
-LONGEST_WAIT_S = 15.0
 
 # FoundationDB's codes for a transaction with too many bytes, and for one that took longer than its 5 seconds.
 _TOO_MUCH_CODES = (2101, 1007)
@@ -40,16 +36,3 @@ def decide(error: Exception) -> Action:
     if is_too_much or isinstance(error, MemoryError) or any(word in str(error) for word in _TOO_MUCH_WORDS):
         return Action.SMALLER
     return Action.AGAIN
-
-
-@dataclass(frozen=True, slots=True)
-class Backoff:
-    """How long to wait before each further attempt: doubling to a limit, spread so that workers do not fall in step."""
-
-    first_wait_s: float = FIRST_WAIT_S
-    longest_wait_s: float = LONGEST_WAIT_S
-
-    def wait_s(self, failures: int, spread: float) -> float:
-        """Seconds to wait after ``failures`` in a row (1, 2, …); ``spread`` is a random number from 0 to 1."""
-        full_s = min(self.first_wait_s * float(1 << min(failures - 1, 30)), self.longest_wait_s)
-        return full_s * (0.5 + spread / 2)

@@ -16,11 +16,12 @@ from nats.errors import Error as NatsError
 
 from ingestors.meters import MAX_AGE
 from ingestors.pump import PartitionWorker
-from ingestors.retries import Action, Backoff, decide
+from ingestors.retries import Action, decide
 from ingestors.sink import Sink
 from ingestors.watch import Watch
 from nervous_system import bus
 from nervous_system.health import HealthFile
+from nervous_system.retries import Backoff
 from nervous_system.settings import Settings
 from nervous_system.streams import StreamIdentity
 from nervous_system.telemetry import logs

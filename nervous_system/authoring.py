@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable
 
@@ -28,9 +29,23 @@ class Author:
     def __init__(self, project: ProjectName, agent: str, role: AgentRole, session: str, user: str) -> None:
         self._project = project
         self._agent, self._role = agent, role
-        self._session, self._user = session, user
+        self.session, self._user = session, user
+        self._common = SwarmEvent(
+            agent_id=agent,
+            agent_role=role,
+            tenant_id=project.tenant,
+            project_id=project.project,
+            session_id=session,
+            user_id=user,
+        )
         self._sequence = 0
-        self._lock = threading.Lock()
+        # Entered again by the same thread where a signal's handler makes an event while one is being made.
+        self.lock = threading.RLock()
+
+    def forked(self) -> Author:
+        """The same agent in a process that was forked from this one: numbers begin again, in a session of their own."""
+        session = f"{self.session}.{os.urandom(6).hex()}"
+        return Author(self._project, self._agent, self._role, session, self._user)
 
     def event(
         self,
@@ -60,14 +75,23 @@ class Author:
         made_us = now_us()
         event.event_id = uuid7(made_us // 1_000)
         set_occurred(event, made_us if occurred_us is None else occurred_us)
-        event.agent_id, event.agent_role = self._agent, self._role
-        event.tenant_id, event.project_id = self._project.tenant, self._project.project
-        event.session_id, event.user_id = self._session, self._user
-        event.causation_id, event.correlation_id = causation_id, correlation_id
-        event.trace_id, event.span_id = trace_id, span_id
-        event.related_commit_hash = related_commit_hash
-        with self._lock:
-            event.agent_sequence = self._sequence + 1
-            take(event)
+        event.MergeFrom(self._common)
+        # Asked first, because setting a field to nothing costs as much as to something.
+        if causation_id:
+            event.causation_id = causation_id
+        if correlation_id:
+            event.correlation_id = correlation_id
+        if trace_id or span_id:
+            event.trace_id, event.span_id = trace_id, span_id
+        if related_commit_hash:
+            event.related_commit_hash = related_commit_hash
+        with self.lock:
+            # Counted before it is taken, for an event that is made meanwhile by a signal's handler.
             self._sequence += 1
+            event.agent_sequence = self._sequence
+            try:
+                take(event)
+            except BaseException:
+                self._sequence -= 1
+                raise
         return event

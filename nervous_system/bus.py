@@ -20,6 +20,11 @@ from nervous_system.streams import StreamIdentity
 
 logger = logging.getLogger(__name__)
 
+
+class RefusalError(UnavailableError):
+    """The log answered that it does not take a message: waiting alone does not mend it."""
+
+
 # JetStream forgets message ids after this long; beyond it the ledger's index of event ids catches what comes twice.
 DUPLICATE_WINDOW_S = 600.0
 CONNECT_TIMEOUT_S = 5
@@ -37,12 +42,13 @@ _MESSAGE_TOO_LARGE = 10054
 _INSUFFICIENT_STORAGE = (10023, 10047, 10077)
 
 
-async def connect(settings: Settings, *, patient: bool = False) -> Client:
+async def connect(settings: Settings, *, patient: bool = False, ended: asyncio.Event | None = None) -> Client:
     """A connection that reconnects for ever.
 
     Args:
         settings: gives the address and the token.
         patient: wait for a server that is not there yet, as a service does; a person is told at once.
+        ended: where given, the connection ends when it is cut, and sets this, for who must look at the log again then.
 
     Raises:
         AccessError: the token is wrong.
@@ -56,6 +62,10 @@ async def connect(settings: Settings, *, patient: bool = False) -> Client:
         # A person is told once, in a sentence; a service's log shows every attempt.
         logger.log(logging.WARNING if patient else logging.DEBUG, "nats: %s", error)
 
+    async def on_end() -> None:
+        if ended is not None:
+            ended.set()
+
     async def attempt(*, reconnecting: bool) -> Client:
         client = Client()
         await client.connect(
@@ -66,11 +76,14 @@ async def connect(settings: Settings, *, patient: bool = False) -> Client:
             max_reconnect_attempts=-1 if reconnecting else 1,
             reconnect_time_wait=1,
             error_cb=on_error,
+            closed_cb=on_end,
             name="enchanted",
         )
         return client
 
     try:
+        if ended is not None:
+            return await attempt(reconnecting=False)
         if not patient:
             # A client that may reconnect goes on trying before it says anything; one that may not says it at once.
             await (await attempt(reconnecting=False)).close()
@@ -197,7 +210,9 @@ async def publish(
             if isinstance(error, APIError) and not is_passing(error):
                 raise refusal(subject, error) from error
             if isinstance(error, nats.errors.MaxPayloadError):
-                raise UnavailableError(too_large(subject)) from error
+                raise RefusalError(too_large(subject)) from error
+            if isinstance(error, nats.errors.ConnectionClosedError):
+                raise UnavailableError("The connection to the hub was cut.") from error
             if loop.time() + wait_s > deadline:
                 raise UnavailableError(
                     f"The hub did not acknowledge a message on {subject} within {PUBLISH_DEADLINE_S:.0f} s "
@@ -215,10 +230,10 @@ def is_passing(error: APIError) -> bool:
 def refusal(subject: str, error: APIError) -> EnchantedError:
     """What to tell of an answer of JetStream's that waiting does not mend."""
     if error.err_code in _INSUFFICIENT_STORAGE:
-        return UnavailableError("The hub's disk is full: free space there and run it again. Nothing was lost.")
+        return RefusalError("The hub's disk is full: free space there and run it again. Nothing was lost.")
     if error.err_code == _MESSAGE_TOO_LARGE:
-        return UnavailableError(too_large(subject))
-    return UnavailableError(f"The hub refuses a message on {subject}: {error.description} (code {error.err_code}).")
+        return RefusalError(too_large(subject))
+    return RefusalError(f"The hub refuses a message on {subject}: {error.description} (code {error.err_code}).")
 
 
 def too_large(subject: str) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import os
 import time
-import uuid
 from datetime import UTC, datetime
 from typing import Any
 
@@ -45,11 +44,28 @@ def uuid7(unix_ms: int, randomness: bytes | None = None) -> str:
         randomness: at least 10 bytes to take the rest from; the system's random bytes where absent. Ids that must come
             out the same again take them from a hash.
     """
-    tail = int.from_bytes((os.urandom(10) if randomness is None else randomness)[:10], "big")
+    tail = int.from_bytes((_random_bytes() if randomness is None else randomness)[:10], "big")
     value = (unix_ms & (1 << 48) - 1) << 80 | tail
     value = value & ~(0xF << 76) | 0x7 << 76
     value = value & ~(0x3 << 62) | 0x2 << 62
-    return str(uuid.UUID(int=value))
+    text = f"{value:032x}"
+    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+
+
+# Random bytes ahead, since asking the system for some costs more than all else in making an event.
+_random: list[bytes] = []
+_RANDOM_AHEAD = 128
+# A forked process that used its parent's would make its parent's ids.
+os.register_at_fork(after_in_child=_random.clear)
+
+
+def _random_bytes() -> bytes:
+    try:
+        return _random.pop()
+    except IndexError:
+        ahead = os.urandom(10 * _RANDOM_AHEAD)
+        _random.extend(ahead[start : start + 10] for start in range(10, len(ahead), 10))
+        return ahead[:10]
 
 
 def set_occurred(event: SwarmEvent, occurred_us: int) -> None:

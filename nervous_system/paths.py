@@ -133,15 +133,15 @@ def collisions(resources: Iterable[str]) -> Iterator[tuple[str, str]]:
     owners: dict[str, tuple[str, str]] = {}
     folders: set[str] = set()
     for resource in resources:
-        folded = _folded(resource)
-        if folded in owners:
-            yield owners[folded][1], resource
+        place = folded(resource)
+        if place in owners:
+            yield owners[place][1], resource
         else:
-            owners[folded] = (resource, resource)
+            owners[place] = (resource, resource)
         folder = resource.rpartition("/")[0]
         while folder and folder not in folders:
             folders.add(folder)
-            spelling, other = owners.setdefault(_folded(folder), (folder, resource))
+            spelling, other = owners.setdefault(folded(folder), (folder, resource))
             if spelling != folder or spelling == other:
                 yield other, resource
             folder = folder.rpartition("/")[0]
@@ -161,7 +161,7 @@ def check_tree(resources: Iterable[str]) -> None:
 @lru_cache(maxsize=16_384)
 def is_git_part(part: str) -> bool:
     """Whether some file system takes this part of a path for ``.git``."""
-    return _GIT.fullmatch(part if part.isascii() else _folded(_IGNORABLE.sub("", part))) is not None
+    return _GIT.fullmatch(part if part.isascii() else folded(_IGNORABLE.sub("", part))) is not None
 
 
 @lru_cache(maxsize=16_384)
@@ -190,7 +190,7 @@ def _target_parts(target: bytes) -> list[str]:
     return [part for part in text.split("/") if part not in ("", ".")]
 
 
-def _folded(text: str) -> str:
+def folded(text: str) -> str:
     """What two names have in common that some file system takes for one (D145)."""
     return text.lower() if text.isascii() else normalize("NFC", normalize("NFD", text).casefold())
 
@@ -205,13 +205,13 @@ class _Links:
     """Where each link of a tree leads, through the others, as a kernel would walk it."""
 
     def __init__(self, targets: Mapping[str, bytes]) -> None:
-        self._targets = {_folded(resource): (resource, target) for resource, target in targets.items()}
+        self._targets = {folded(resource): (resource, target) for resource, target in targets.items()}
         # Folded path of a link: where it leads (None: nowhere, a circle), and over how many links.
         self._ends: dict[str, tuple[list[str] | None, int]] = {}
 
     def follow(self, resource: str, depth_hops: int) -> tuple[list[str] | None, int]:
         """The folded parts of the place that the link at ``resource`` leads to, and the links passed on the way."""
-        key = _folded(resource)
+        key = folded(resource)
         if key not in self._ends:
             # Met again before it is known, the link is part of a circle.
             self._ends[key] = (None, 0)
@@ -219,10 +219,10 @@ class _Links:
         return self._ends[key]
 
     def _walk(self, resource: str, target: bytes, depth_hops: int) -> tuple[list[str] | None, int]:
-        place, hops = _folded(resource).split("/")[:-1], 1
+        place, hops = folded(resource).split("/")[:-1], 1
         for part in _target_parts(target):
             if part != "..":
-                place.append(_folded(part))
+                place.append(folded(part))
             elif place:
                 place.pop()
             else:

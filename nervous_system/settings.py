@@ -18,6 +18,9 @@ from nervous_system.errors import SettingsError
 STACK_FILE = "stack.env"
 PREFIX = "ENCHANTED_"
 MAX_PARTITIONS = 1024
+# What a full outbox does: hold the agent back, or let the oldest signals go first.
+OVERFLOW_POLICIES = ("block", "drop_signals")
+MIN_OUTBOX_BYTES = 4 * 1024 * 1024
 LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 LOG_FORMATS = ("text", "json")
 
@@ -58,6 +61,13 @@ class Settings:
     log_level: str = "INFO"
     log_format: str = "text"
     metrics_address: str = ""
+    outbox: str = ""
+    outbox_max_bytes: int = 1024 * 1024 * 1024
+    outbox_overflow: str = "block"
+    outbox_commit_within_s: float = 0.05
+    outbox_keep_s: float = 7 * 24 * 3600.0
+    redaction: str = "on"
+    redaction_rules: str = ""
 
     @classmethod
     def load(cls, environment: Mapping[str, str] | None = None) -> Settings:
@@ -82,6 +92,29 @@ class Settings:
             raise SettingsError(f"ENCHANTED_LOG_LEVEL={self.log_level} is not one of {', '.join(LOG_LEVELS)}.")
         if self.log_format not in LOG_FORMATS:
             raise SettingsError(f"ENCHANTED_LOG_FORMAT={self.log_format} is not one of {', '.join(LOG_FORMATS)}.")
+        if self.redaction not in ("on", "off"):
+            raise SettingsError(f"ENCHANTED_REDACTION={self.redaction} is neither on nor off.")
+        self._check_outbox()
+
+    def _check_outbox(self) -> None:
+        if self.outbox_overflow not in OVERFLOW_POLICIES:
+            raise SettingsError(
+                f"ENCHANTED_OUTBOX_OVERFLOW={self.outbox_overflow} is not one of {', '.join(OVERFLOW_POLICIES)}."
+            )
+        if self.outbox_max_bytes < MIN_OUTBOX_BYTES:
+            raise SettingsError(
+                f"ENCHANTED_OUTBOX_MAX_BYTES={self.outbox_max_bytes} is below the {MIN_OUTBOX_BYTES:,} that an outbox "
+                "needs."
+            )
+        if not (0 <= self.outbox_commit_within_s <= 60 and self.outbox_keep_s >= 0):
+            raise SettingsError(
+                "ENCHANTED_OUTBOX_COMMIT_WITHIN_S must be 0 to 60, and ENCHANTED_OUTBOX_KEEP_S at least 0."
+            )
+
+    @property
+    def outbox_folder(self) -> Path:
+        """Where the outboxes of this machine are."""
+        return Path(self.outbox).expanduser() if self.outbox else self.home / "outbox"
 
     def require(self, name: str) -> str:
         """The address called ``name``; raises SettingsError where it is not set."""

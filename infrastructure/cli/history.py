@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from infrastructure.cli.options import PROJECT, opened_ledger
+from infrastructure.cli.options import PROJECT, opened_ledger, outbox_option
 from nervous_system.contract import Operation, SwarmEvent
 from nervous_system.errors import NotFoundError
 from nervous_system.events import decode, enum_name, event_type, occurred_us, utc
@@ -31,6 +31,7 @@ _VERSION = re.compile(r"\d{1,5}-[0-9a-f]{20}-[0-9a-f]{4}")
 @click.argument("project", type=PROJECT)
 @click.option("--at", "moment_text", default="now", metavar="MOMENT", help=f"Up to this moment: {moments.HELP}.")
 @click.option("--known-at", metavar="TIME", help="Only what the log had by then.")
+@outbox_option
 @click.option("-n", "--limit", type=click.IntRange(1), default=30, show_default=True, help="How many events.")
 @click.option("--oldest-first", is_flag=True, help="From the beginning instead of from the end.")
 @click.option(
@@ -53,7 +54,7 @@ def log(
     json_lines: bool,
 ) -> None:
     """List what happened in PROJECT, newest first."""
-    with opened_ledger() as ledger:
+    with opened_ledger(project) as ledger:
         history = ledger.history(project)
         moment = moments.resolve(history, moment_text, known_at=known_at)
         found = (

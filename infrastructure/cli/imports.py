@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 
+from infrastructure.cli import transcripts
 from infrastructure.cli.options import PROJECT
 from nervous_system.landed import last_sequence, wait_until_landed
 from nervous_system.ledger.ledger import Ledger
@@ -44,6 +45,10 @@ def find_earlier(settings: Settings, project: ProjectName, branch: Branch) -> Im
 @click.group()
 def import_() -> None:
     """Import history that was made elsewhere."""
+
+
+for each in transcripts.COMMANDS:
+    import_.add_command(each)
 
 
 @import_.command("git")

@@ -16,7 +16,13 @@ COMMANDS = {
     "up": "infrastructure.cli.stack:up",
     "status": "infrastructure.cli.stack:status",
     "down": "infrastructure.cli.stack:down",
+    "record": "infrastructure.cli.recording:record",
+    "watch": "infrastructure.cli.recording:watch",
     "import": "infrastructure.cli.imports:import_",
+    "otlp": "infrastructure.cli.receiving:otlp",
+    "install": "infrastructure.cli.hooks:install",
+    "uninstall": "infrastructure.cli.hooks:uninstall",
+    "hook": "infrastructure.cli.hooks:hook",
     "log": "infrastructure.cli.history:log",
     "timeline": "infrastructure.cli.timelines:timeline",
     "show": "infrastructure.cli.history:show",
@@ -31,6 +37,7 @@ COMMANDS = {
     "checkpoint": "infrastructure.cli.checkpoints:checkpoint",
     "export": "infrastructure.cli.exporting:export",
     "sql": "infrastructure.cli.questions:sql",
+    "sync": "infrastructure.cli.syncing:sync",
     "ingest": "infrastructure.cli.ingest:ingest",
     "dlq": "infrastructure.cli.deadletters:dlq",
     "snapshots": "infrastructure.cli.snapshots:snapshots",
@@ -46,7 +53,9 @@ EXTRAS = {
     "fdb": "fdb",
     "chdb": "local",
     "psutil": "local",
-    "aiohttp": "local",
+    "aiohttp": "capture",
+    "pathspec": "capture",
+    "opentelemetry": "capture",
 }
 INTERRUPTED_EXIT_CODE = 130
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import click
 
-from nervous_system.errors import ContractError
+from nervous_system.errors import ContractError, SettingsError
 from nervous_system.ledger.ledger import Ledger
+from nervous_system.outbox.opening import outbox_path
 from nervous_system.projects import ProjectName
 from nervous_system.settings import Settings
 from replay import moments
@@ -42,10 +44,52 @@ conflict_option = click.option(
 )
 
 
+_OUTBOX = "infrastructure.cli.outbox"
+_THIS_MACHINES = ""
+
+
+def _remember_outbox(context: click.Context, _: click.Parameter, value: str | None) -> None:
+    context.meta[_OUTBOX] = value
+
+
+outbox_option = click.option(
+    "--outbox",
+    is_flag=False,
+    flag_value=_THIS_MACHINES,
+    metavar="[FILE]",
+    expose_value=False,
+    callback=_remember_outbox,
+    help="Without any hub: from the outbox FILE, or where none is named (then put it last) this machine's.",
+)
+
+
+def chosen_outbox() -> str | None:
+    """What was given to ``--outbox``: a file, or nothing for this machine's; None where it was left out."""
+    context = click.get_current_context(silent=True)
+    return None if context is None else context.meta.get(_OUTBOX)
+
+
 @contextmanager
-def opened_ledger() -> Iterator[Ledger]:
-    """The ledger of the settings, closed at the end."""
-    ledger = Ledger.open(Settings.load(), create=False)
+def opened_ledger(project: ProjectName | None = None) -> Iterator[Ledger]:
+    """The ledger of the settings, closed at the end; one of an outbox's where the command was told so.
+
+    Args:
+        project: whose outbox may stand in for the ledger.
+    """
+    settings = Settings.load()
+    outbox = chosen_outbox()
+    if outbox is not None and project is not None:
+        from infrastructure.cli.offline import outbox_ledger
+
+        with outbox_ledger(Path(outbox) if outbox else outbox_path(settings, project), project) as ledger:
+            yield ledger
+        return
+    try:
+        ledger = Ledger.open(settings, create=False)
+    except SettingsError as error:
+        if project is None or not outbox_path(settings, project).exists():
+            raise
+        raise SettingsError(f"{error} Or add --outbox to read what was recorded on this machine.") from error
     try:
         yield ledger
     finally:

@@ -8,7 +8,14 @@ from typing import Any
 
 import click
 
-from infrastructure.cli.options import PROJECT, at_option, conflict_option, known_at_option, opened_ledger
+from infrastructure.cli.options import (
+    PROJECT,
+    at_option,
+    conflict_option,
+    known_at_option,
+    opened_ledger,
+    outbox_option,
+)
 from nervous_system.contract import SwarmEvent
 from nervous_system.errors import NotFoundError
 from nervous_system.events import occurred_us, utc
@@ -29,6 +36,7 @@ RATIONALE_SHOWN = 48
 @at_option
 @known_at_option
 @conflict_option
+@outbox_option
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def why(
     *, project: ProjectName, where: str, moment_text: str, known_at: str | None, on_conflict: str, as_json: bool
@@ -37,7 +45,7 @@ def why(
 
     With :LINE, the whole reason for that line; with :10-20, only those lines.
     """
-    with opened_ledger() as ledger:
+    with opened_ledger(project) as ledger:
         history = ledger.history(project)
         path, asked = _place(history, where)
         moment = moments.resolve(history, moment_text, known_at=known_at)

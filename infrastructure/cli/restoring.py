@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from infrastructure.cli.options import PROJECT, conflict_option, opened_ledger
+from infrastructure.cli.options import PROJECT, conflict_option, opened_ledger, outbox_option
 from nervous_system.paths import resource_from_bytes
+from nervous_system.redaction.vault import VAULT_FILE, Vault
+from nervous_system.settings import Settings
 from replay import moments
 from replay.contents import Contents, ReadAhead
 from replay.merging import Policy, tree_at
+from replay.restoring import secrets
 from replay.restoring.failures import TargetError
 from replay.restoring.inplace_undo import Undo, is_cut_off, plan_undo, recover, undo
 from replay.restoring.knowledge import Knowledge
@@ -29,7 +33,9 @@ from replay.restoring.steps import Action
 @click.option("--known-at", metavar="TIME", help="Only what the log had by then: asked twice, the same bytes.")
 @click.option("--path", "subtrees", multiple=True, metavar="PATH", help="Only this file or folder; may be repeated.")
 @conflict_option
+@outbox_option
 @click.option("--undo", "is_undo", is_flag=True, help="Undo the last restore into FOLDER while it was in use.")
+@click.option("--with-secrets", is_flag=True, help="Put back what was taken out of files recorded on this machine.")
 @click.option("--force", "is_forced", is_flag=True, help="Replace what was never recorded, too; it is kept for --undo.")
 @click.option("--dry-run", is_flag=True, help="Show the plan and stop.")
 @click.option("--json", "as_json", is_flag=True, help="Print the plan as JSON.")
@@ -44,6 +50,7 @@ def restore(
     subtrees: tuple[str, ...],
     on_conflict: str,
     is_undo: bool,
+    with_secrets: bool,
     is_forced: bool,
     dry_run: bool,
     as_json: bool,
@@ -59,21 +66,25 @@ def restore(
     puts it back, the last restore first.
     """
     if is_undo:
-        if len(words) != 1 or moment_text or known_at or subtrees:
+        if len(words) != 1 or moment_text or known_at or subtrees or with_secrets:
             raise click.UsageError("--undo takes a folder, and nothing else says what is undone.", context)
         _undo(Path(words[0]), is_forced=is_forced, dry_run=dry_run, as_json=as_json)
         return
     if len(words) != 2:
         raise click.UsageError("Name a project and a folder.", context)
     project, folder = PROJECT.convert(words[0], None, context), Path(words[1])
-    with opened_ledger() as ledger:
+    with opened_ledger(project) as ledger:
         history = ledger.history(project)
         moment = moments.resolve(history, moment_text or "now", known_at=known_at)
         contents = Contents(history)
         tree = tree_at(history, moment, contents, Policy(on_conflict))
+        known = Knowledge(history)
+        if with_secrets:
+            vault = Vault(Settings.load().home / VAULT_FILE)
+            tree, known = secrets.with_secrets(tree, contents, vault.kept()), secrets.OwnersKnowledge(history, vault)
         _roll_back(folder, dry_run=dry_run)
         chosen = [_resource(subtree) for subtree in subtrees]
-        plan = plan_restore(tree, folder, contents, known=Knowledge(history), subtrees=chosen)
+        plan = plan_restore(tree, folder, contents, known=known, subtrees=chosen)
         if as_json:
             click.echo(json.dumps({"project": str(project), "moment": moment.meaning, **plan.as_json()}, indent=2))
         elif dry_run:
@@ -82,9 +93,12 @@ def restore(
             return
         order = [step.entry.content_hash for step in plan.steps if step.entry and step.action is not Action.LEAVE]
         note = f"{project} as of {moment.meaning}"
-        _act(plan, ReadAhead(contents, order), is_forced=is_forced, note=note)
+        watched = secrets.Watched(ReadAhead(contents, order))
+        _act(plan, watched, is_forced=is_forced, note=note)
     if not as_json:
         click.echo(_outcome(plan, note, folder))
+    if told := watched.sentence():
+        click.echo(told, err=True)
 
 
 def _resource(subtree: str) -> str:
@@ -104,7 +118,7 @@ def _roll_back(folder: Path, *, dry_run: bool) -> None:
         click.echo(_undone(rolled_back), err=True)
 
 
-def _act(plan: Plan, contents: ReadAhead, *, is_forced: bool, note: str) -> None:
+def _act(plan: Plan, contents: Callable[[str], bytes], *, is_forced: bool, note: str) -> None:
     console = Console(stderr=True)
     columns = (TextColumn("restoring"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:

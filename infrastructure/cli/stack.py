@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from infrastructure.cli.outboxes import OutboxStatus, outbox_statuses
 from nervous_system.errors import EnchantedError, SettingsError
 from nervous_system.settings import STACK_FILE, Settings, read_env_file
 
@@ -61,24 +62,42 @@ def up(foreground: bool, only: tuple[str, ...], timeout_s: float, **ports: int |
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.pass_context
 def status(context: click.Context, as_json: bool) -> None:
-    """Show how every component is.
+    """Show how every component is, and what waits in the outboxes of this machine.
 
     LAG is the number of messages in the stream that a sink has not finished. Exits with 0 when all is healthy, 1 when
     something is not, 3 when the stack is not running.
     """
-    _require_local_parts()
+    outboxes = outbox_statuses(Settings.load())
+    if not outboxes:
+        _require_local_parts()
+    found = _found()
+    if as_json:
+        waiting = [each.as_json() for each in outboxes]
+        stack = {**asdict(found), "healthy": found.healthy} if found else {"running": False}
+        click.echo(json.dumps({**stack, "outboxes": waiting}, default=str, indent=2))
+    else:
+        _show_all(found, outboxes)
+    context.exit(NOT_RUNNING_EXIT_CODE if not (found and found.running) else 0 if found.healthy else 1)
+
+
+def _found() -> StackStatus | None:
+    """How the stack is; None where it is not installed, as on a machine that only records."""
+    if _missing_local_parts():
+        return None
     from infrastructure.local.status import stack_status
 
-    found = stack_status(_home())
-    if as_json:
-        click.echo(json.dumps({**asdict(found), "healthy": found.healthy}, default=str, indent=2))
-    elif found.components:
+    return stack_status(_home())
+
+
+def _show_all(found: StackStatus | None, outboxes: list[OutboxStatus]) -> None:
+    if found is not None and found.components:
         _show(found)
-    if not found.running:
-        if not as_json:
-            click.echo(_absence(found))
-        context.exit(NOT_RUNNING_EXIT_CODE)
-    context.exit(0 if found.healthy else 1)
+    if found is not None and not found.running:
+        click.echo(_absence(found))
+    if outboxes:
+        click.echo("Outboxes of this machine:")
+    for each in outboxes:
+        click.echo(f"  {each.sentence()}")
 
 
 @click.command()
@@ -153,9 +172,12 @@ def _absence(found: StackStatus) -> str:
     return f"Enchanted is not running in {found.home}: start it with `enchanted up`."
 
 
+def _missing_local_parts() -> list[str]:
+    return [name for name in ("psutil", "botocore") if importlib.util.find_spec(name) is None]
+
+
 def _require_local_parts() -> None:
-    missing = [name for name in ("psutil", "botocore") if importlib.util.find_spec(name) is None]
-    if missing:
+    if _missing_local_parts():
         raise SettingsError("The embedded stack is not installed: run `pip install 'enchanted-swarm[local]'`.")
 
 

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.text import Text
 
 from infrastructure.cli.history import as_json, summary
-from infrastructure.cli.options import PROJECT, known_at_option, opened_ledger
+from infrastructure.cli.options import PROJECT, chosen_outbox, known_at_option, opened_ledger, outbox_option
 from nervous_system.contract import MessageKind, SwarmEvent
 from nervous_system.events import decode, event_type, occurred_us, utc
 from nervous_system.ledger.history import History, StoredEvent
@@ -33,6 +33,7 @@ Told = tuple[StoredEvent, SwarmEvent]
 @click.option("--path", help="Only changes of this path, or of what is below this folder.")
 @click.option("--at", "moment_text", default="now", metavar="MOMENT", help=f"Up to this moment: {moments.HELP}.")
 @known_at_option
+@outbox_option
 @click.option("--since", metavar="MOMENT", help="Only what came after this moment.")
 @click.option("--follow", is_flag=True, help="Go on as events land, until Ctrl-C.")
 @click.option("--json", "json_lines", is_flag=True, help="One JSON object a line.")
@@ -49,7 +50,9 @@ def timeline(
     """Tell who did what in PROJECT, when, and why, oldest first."""
     if follow and (moment_text != "now" or known_at):
         raise click.UsageError("--follow goes on from now: leave --at and --known-at out.")
-    with opened_ledger() as ledger:
+    if follow and chosen_outbox() is not None:
+        raise click.UsageError("--follow waits for the hub: leave --outbox out.")
+    with opened_ledger(project) as ledger:
         history = ledger.history(project)
         moment = moments.resolve(history, moment_text, known_at=known_at)
         since_us = moments.parse_time(since) if since else None

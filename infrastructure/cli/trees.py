@@ -11,7 +11,14 @@ import click
 from rich.console import Console
 from rich.text import Text
 
-from infrastructure.cli.options import PROJECT, at_option, conflict_option, known_at_option, opened_ledger
+from infrastructure.cli.options import (
+    PROJECT,
+    at_option,
+    conflict_option,
+    known_at_option,
+    opened_ledger,
+    outbox_option,
+)
 from nervous_system.errors import NotFoundError
 from nervous_system.ledger.history import History
 from nervous_system.projects import ProjectName
@@ -28,6 +35,7 @@ _COLOURS = {"+": "green", "-": "red", "@": "cyan"}
 @at_option
 @known_at_option
 @conflict_option
+@outbox_option
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def ls(*, project: ProjectName, moment_text: str, known_at: str | None, on_conflict: str, as_json: bool) -> None:
     """List the files of PROJECT as of a moment: mode, content hash, path."""
@@ -48,6 +56,7 @@ def ls(*, project: ProjectName, moment_text: str, known_at: str | None, on_confl
 @at_option
 @known_at_option
 @conflict_option
+@outbox_option
 def cat(*, project: ProjectName, path: str, moment_text: str, known_at: str | None, on_conflict: str) -> None:
     """Print the content of PATH in PROJECT as of a moment, byte for byte."""
     with _history(project) as history:
@@ -66,6 +75,7 @@ def cat(*, project: ProjectName, path: str, moment_text: str, known_at: str | No
 @click.argument("after", default="now")
 @known_at_option
 @conflict_option
+@outbox_option
 @click.option("--stat", is_flag=True, help="Only how many lines of each file were added and removed.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def diff(
@@ -96,7 +106,7 @@ def diff(
 
 @contextmanager
 def _history(project: ProjectName) -> Iterator[History]:
-    with opened_ledger() as ledger:
+    with opened_ledger(project) as ledger:
         yield ledger.history(project)
 
 

@@ -63,6 +63,7 @@ def stack_components() -> tuple[Component, ...]:
         ),
         Component(name="s3", launch=s3_launch, probe=s3_probe, ports=S3_PORTS, variables=_s3_variables),
         *(_worker(f"ingest-{sink}", ("ingest", sink), sink) for sink in ("ledger", "clickhouse", "siphon")),
+        _worker("sync", ("sync", "--watch")),
         _worker("snapshots", ("snapshots",)),
     )
 

@@ -9,12 +9,16 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tests.benchmarks import (
+    capture,
+    drain,
     history,
     imports,
     landing,
     latency,
     ledger,
     publish,
+    recorder,
+    redaction,
     restore,
     scaling,
     size,
@@ -25,6 +29,8 @@ from tests.benchmarks import (
 
 BENCHMARKS: dict[str, Callable[[Path], None]] = {
     "publish": publish.run,
+    "recorder": recorder.run,
+    "drain": drain.run,
     "landing": landing.run,
     "together": together.run,
     "latency": latency.run,
@@ -36,6 +42,8 @@ BENCHMARKS: dict[str, Callable[[Path], None]] = {
     "storage": storage.run,
     "import": imports.run,
     "why": why.run,
+    "redaction": redaction.run,
+    "capture": capture.run,
 }
 
 

@@ -59,7 +59,7 @@ def partition(settings: Settings, project: ProjectName) -> int:
 @contextmanager
 def recording(settings: Settings, project: ProjectName, agent: str = "ada") -> Iterator[Recorder]:
     """A recorder; at the end all of it is in the ledger."""
-    with Recorder(str(project), agent=agent, settings=settings) as recorder:
+    with Recorder(str(project), agent=agent, settings=settings, direct=True) as recorder:
         yield recorder
         recorder.flush()
         wait_until_landed(settings, ["ledger"], recorder.last_sequence)
@@ -130,7 +130,7 @@ class Producer(threading.Thread):
         try:
             with ExitStack() as exits:
                 recorders = [
-                    exits.enter_context(Recorder(str(project), agent="loop", settings=self._settings))
+                    exits.enter_context(Recorder(str(project), agent="loop", settings=self._settings, direct=True))
                     for project in self._projects
                 ]
                 cause = ""
@@ -269,8 +269,8 @@ def test_one_project_that_cannot_go_back_keeps_all_where_they_are(
     stack: Quick, settings: Settings, ledger: Ledger, pair: tuple[ProjectName, ProjectName]
 ) -> None:
     # A change that names content which never came.
-    lost = Recorder(str(pair[1]), agent="eve", settings=settings)
-    lost._publisher.put_part = lambda part: bytes(32)  # type: ignore[method-assign]
+    lost = Recorder(str(pair[1]), agent="eve", settings=settings, direct=True)
+    lost.taker.put_part = lambda part: bytes(32)  # type: ignore[method-assign]
     lost.file_changed("lost", LARGE + b"and more")
     lost.flush()
     wait_until_landed(settings, ["ledger"], lost.last_sequence)

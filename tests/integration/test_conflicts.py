@@ -18,11 +18,11 @@ DEADLINE_S = 60.0
 @pytest.fixture(scope="module")
 def told(whole_stack: Enchanted) -> Enchanted:
     settings = Settings.load({"ENCHANTED_HOME": str(whole_stack.home)})
-    with Recorder(PROJECT, agent="ada", settings=settings) as recorder:
+    with Recorder(PROJECT, agent="ada", settings=settings, direct=True) as recorder:
         recorder.file_changed("story.txt", b"once\n")
         recorder.file_changed("story.txt", b"twice\n", previous=b"once\n")
         recorder.file_changed("other.txt", b"quiet\n")
-    with Recorder(PROJECT, agent="bob", settings=settings) as recorder:
+    with Recorder(PROJECT, agent="bob", settings=settings, direct=True) as recorder:
         recorder.file_changed("story.txt", b"thrice\n", previous=b"once\n")
     return whole_stack
 
@@ -58,7 +58,7 @@ def test_sql_tells_of_it(told: Enchanted) -> None:
 def test_nothing_is_restored_until_somebody_says_what_shall_stand(told: Enchanted) -> None:
     assert "--on-conflict" in told.refuse("cat", PROJECT, "story.txt")
     settings = Settings.load({"ENCHANTED_HOME": str(told.home)})
-    with Recorder(PROJECT, agent="ada", settings=settings) as recorder:
+    with Recorder(PROJECT, agent="ada", settings=settings, direct=True) as recorder:
         recorder.file_changed("story.txt", b"settled\n")
     give_up_at = time.monotonic() + DEADLINE_S
     while (outcome := told.run("cat", PROJECT, "story.txt")).returncode and time.monotonic() < give_up_at:

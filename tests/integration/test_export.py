@@ -39,8 +39,8 @@ def swarm(whole_stack: Enchanted) -> str:
     """Two agents' work, recorded as agents record it."""
     settings = Settings.load({"ENCHANTED_HOME": str(whole_stack.home)})
     with (
-        Recorder(SWARM, agent="ada", settings=settings) as ada,
-        Recorder(SWARM, agent="bob", role="REVIEWER", settings=settings) as bob,
+        Recorder(SWARM, agent="ada", settings=settings, direct=True) as ada,
+        Recorder(SWARM, agent="bob", role="REVIEWER", settings=settings, direct=True) as bob,
     ):
         begin = ada.decision("Begin\n\nWith words.", rejected_alternatives=["numbers"], confidence=0.5)
         ada.file_changed("words.txt", b"one\ntwo\nthree\nfour\nfive\n", causation_id=begin)

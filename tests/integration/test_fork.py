@@ -41,7 +41,7 @@ class Scene:
         return name
 
     def record(self, project: str, path: str, content: bytes, **known: bytes) -> None:
-        with Recorder(project, agent="eve", settings=self.settings) as recorder:
+        with Recorder(project, agent="eve", settings=self.settings, direct=True) as recorder:
             recorder.decision(f"Write {path}")
             recorder.file_changed(path, content, **known)  # type: ignore[arg-type]
             recorder.flush()
@@ -60,7 +60,7 @@ class Scene:
 def scene(whole_stack: Enchanted) -> Scene:
     settings = Settings.load({"ENCHANTED_HOME": str(whole_stack.home)})
     project = f"forked/p{uuid.uuid4().hex[:12]}"
-    with Recorder(project, agent="ada", settings=settings) as recorder:
+    with Recorder(project, agent="ada", settings=settings, direct=True) as recorder:
         recorder.decision("Begin\n\nSomething must.")
         recorder.file_changed("poem.txt", FIRST)
         parting = recorder.checkpoint("draft")

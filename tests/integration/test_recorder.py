@@ -52,7 +52,7 @@ def project() -> ProjectName:
 
 
 def recorder(settings: Settings, project: ProjectName, **options: str) -> Recorder:
-    return Recorder(str(project), agent="ada", settings=settings, **options)
+    return Recorder(str(project), agent="ada", settings=settings, **options, direct=True)
 
 
 def landed(settings: Settings, project: ProjectName) -> list[SwarmEvent]:
@@ -199,7 +199,7 @@ FORKING = """
 import os, sys
 from nervous_system.errors import EnchantedError
 from nervous_system.recorder import Recorder
-made = Recorder(sys.argv[1], agent="ada")
+made = Recorder(sys.argv[1], agent="ada", direct=True)
 made.signal()
 child = os.fork()
 if not child:

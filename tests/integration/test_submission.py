@@ -139,7 +139,7 @@ def test_of_those_who_write_at_once_each_follows_what_it_saw(servers: Settings) 
                 refused.append(events)
 
     def record() -> None:
-        with Recorder(str(shared), agent="ada", settings=servers) as recorder:
+        with Recorder(str(shared), agent="ada", settings=servers, direct=True) as recorder:
             for _ in range(40):
                 recorder.signal()
                 recorder.flush()
@@ -162,7 +162,7 @@ def test_of_those_who_write_at_once_each_follows_what_it_saw(servers: Settings) 
 
 def test_a_recorder_meanwhile_is_not_overwritten(servers: Settings) -> None:
     project, other = new_project(), new_project()
-    with Recorder(str(project), agent="ada", settings=servers) as recorder:
+    with Recorder(str(project), agent="ada", settings=servers, direct=True) as recorder:
         recorder.signal()
         recorder.flush()
         seen = last_sequence(servers, project)
@@ -285,7 +285,7 @@ def test_a_stream_made_without_batches_is_changed_and_stays_the_same(own_hub: Se
 
     old = on_log(own_hub, make)
     project = new_project()
-    with Recorder(str(project), agent="ada", settings=replace(own_hub)) as recorder:
+    with Recorder(str(project), agent="ada", settings=replace(own_hub), direct=True) as recorder:
         recorder.signal()
     assert old.config.allow_atomic is None
     for _ in range(2):

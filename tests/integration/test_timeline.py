@@ -19,7 +19,7 @@ PROJECT = "timeline/poem"
 @pytest.fixture(scope="module")
 def told(whole_stack: Enchanted) -> Enchanted:
     settings = Settings.load({"ENCHANTED_HOME": str(whole_stack.home)})
-    with Recorder(PROJECT, agent="poet", settings=settings) as recorder:
+    with Recorder(PROJECT, agent="poet", settings=settings, direct=True) as recorder:
         decision = recorder.decision("Begin with the sea\n\nIt is near.")
         first = recorder.file_changed("poem/one.txt", b"sea\n", causation_id=decision)
         recorder.file_changed("notes.txt", b"rhymes\n", causation_id=first)
@@ -54,7 +54,7 @@ def test_following_tells_what_lands_later(told: Enchanted) -> None:
     watchdog = threading.Timer(60, process.kill)
     watchdog.start()
     try:
-        with Recorder(PROJECT, agent="poet", settings=settings) as recorder:
+        with Recorder(PROJECT, agent="poet", settings=settings, direct=True) as recorder:
             recorder.file_changed("later.txt", b"dusk\n")
         assert process.stdout is not None
         row = json.loads(process.stdout.readline())

@@ -27,7 +27,7 @@ def settings_of(stack: Enchanted) -> Settings:
 
 
 def record(stack: Enchanted, project: str, agent: str, work: Callable[[Recorder], object]) -> None:
-    with Recorder(project, agent=agent, settings=settings_of(stack)) as recorder:
+    with Recorder(project, agent=agent, settings=settings_of(stack), direct=True) as recorder:
         work(recorder)
         recorder.flush()
 

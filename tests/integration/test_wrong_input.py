@@ -18,7 +18,7 @@ from tests.integration.odd_repository import GitRepository
 def recorded(whole_stack: Enchanted) -> Enchanted:
     """A stack with a project of two events."""
     settings = Settings.load({"ENCHANTED_HOME": str(whole_stack.home)})
-    with Recorder("demo/small", agent="tester", settings=settings) as recorder:
+    with Recorder("demo/small", agent="tester", settings=settings, direct=True) as recorder:
         recorder.decision("It has to begin somewhere")
         recorder.file_changed("a.txt", b"a\n")
     from nervous_system.landed import last_sequence, wait_until_landed
@@ -109,7 +109,7 @@ def test_wrong_tokens_are_refused(recorded: Enchanted, tmp_path: Path) -> None:
     assert "ENCHANTED_CLICKHOUSE_PASSWORD" in wrong.refuse("sql", "SELECT 1")
     settings = Settings.load({"ENCHANTED_HOME": str(recorded.home), "ENCHANTED_NATS_TOKEN": "wrong"})
     with pytest.raises(AccessError):
-        Recorder("demo/x", agent="tester", settings=settings)
+        Recorder("demo/x", agent="tester", settings=settings, direct=True)
 
 
 @pytest.mark.parametrize(

@@ -48,15 +48,17 @@ class Wire:
         url: the server's.
         request: is given what a client sends, and passes it on.
         reply: is given what the server sends, and passes it on.
+        port: where it listens; any that is free where 0.
     """
 
-    def __init__(self, url: str, request: Passage = to_server, reply: Passage = to_client) -> None:
+    def __init__(self, url: str, request: Passage = to_server, reply: Passage = to_client, port: int = 0) -> None:
         parts = urlsplit(url)
         self._server = (parts.hostname or "127.0.0.1", parts.port or 4222)
         self._request, self._reply = request, reply
         self._links: list[Link] = []
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self.url = urlunsplit(parts._replace(netloc=f"127.0.0.1:{self._listener.getsockname()[1]}"))
+        self._listener = socket.create_server(("127.0.0.1", port))
+        self.port: int = self._listener.getsockname()[1]
+        self.url = urlunsplit(parts._replace(netloc=f"127.0.0.1:{self.port}"))
 
     def __enter__(self) -> Wire:
         threading.Thread(target=self._accept, daemon=True).start()

@@ -10,10 +10,11 @@ from hypothesis import strategies as st
 from nats.js.errors import NotFoundError, ServiceUnavailableError
 
 from ingestors.pump import DeliveryGapError, LogFellBackError
-from ingestors.retries import Action, Backoff, decide
+from ingestors.retries import Action, decide
 from nervous_system.errors import AccessError, SettingsError, UnavailableError
 from nervous_system.ledger.append import CursorMovedError
 from nervous_system.ledger.transaction import LedgerError
+from nervous_system.retries import Backoff
 
 CLICKHOUSE_MEMORY = "HTTP 500: Code: 241. DB::Exception: Memory limit (total) exceeded. (MEMORY_LIMIT_EXCEEDED)"
 S3_SIZE = "S3 does not take what is archived: An error occurred (EntityTooLarge) when calling PutObject"

@@ -29,7 +29,12 @@ def test_the_environment_wins_over_the_file_and_the_file_over_defaults(tmp_path:
 
 def test_every_setting_has_its_variable(tmp_path: Path) -> None:
     given = {field.name: {"int": "41", "float": "41.5"}.get(str(field.type), "text") for field in fields(Settings)[1:]}
-    given["log_level"] = "DEBUG"
+    given |= {
+        "log_level": "DEBUG",
+        "outbox_overflow": "drop_signals",
+        "outbox_max_bytes": "4194304",
+        "redaction": "off",
+    }
     settings = load(tmp_path, **{PREFIX + name.upper(): text for name, text in given.items()})
     assert {name: str(getattr(settings, name)) for name in given} == given
 
@@ -37,7 +42,14 @@ def test_every_setting_has_its_variable(tmp_path: Path) -> None:
 def test_what_cannot_be_read_is_named(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="ENCHANTED_PARTITIONS='four'"):
         load(tmp_path, ENCHANTED_PARTITIONS="four")
-    for name, value in (("PARTITIONS", "0"), ("PARTITIONS", "5000"), ("LOG_LEVEL", "LOUD")):
+    for name, value in (
+        ("PARTITIONS", "0"),
+        ("PARTITIONS", "5000"),
+        ("LOG_LEVEL", "LOUD"),
+        ("OUTBOX_OVERFLOW", "drop"),
+        ("OUTBOX_MAX_BYTES", "1000"),
+        ("REDACTION", "no"),
+    ):
         with pytest.raises(SettingsError, match=f"ENCHANTED_{name}={value}"):
             load(tmp_path, **{f"ENCHANTED_{name}": value})
     (tmp_path / STACK_FILE).mkdir()

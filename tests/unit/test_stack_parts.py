@@ -199,7 +199,7 @@ def test_a_servers_environment_has_nothing_of_the_users(tmp_path: Path, monkeypa
 
 
 def test_components_keep_their_start_order() -> None:
-    names = ["nats", "clickhouse", "s3", "ingest-ledger", "ingest-clickhouse", "ingest-siphon", "snapshots"]
+    names = ["nats", "clickhouse", "s3", "ingest-ledger", "ingest-clickhouse", "ingest-siphon", "sync", "snapshots"]
     assert [component.name for component in choose(reversed(names))] == names
     assert choose(["s3", "nats"]) != choose(None)
     with pytest.raises(SettingsError, match="There is no component kafka"):

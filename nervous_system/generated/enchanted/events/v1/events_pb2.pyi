@@ -107,7 +107,14 @@ class AgentDecision(_message.Message):
     def __init__(self, context_hash: _Optional[str] = ..., input_trigger: _Optional[str] = ..., rationale: _Optional[str] = ..., rejected_alternatives: _Optional[_Iterable[str]] = ..., memory_ids: _Optional[_Iterable[str]] = ..., confidence_score: _Optional[float] = ..., attributes: _Optional[_Mapping[str, str]] = ...) -> None: ...
 
 class StateChange(_message.Message):
-    __slots__ = ("target_type", "target_resource", "previous_state_hash", "new_state_hash", "diff_patch", "is_reversible", "operation", "mode", "renamed_from", "content", "blob_hash", "blob_parts")
+    __slots__ = ("target_type", "target_resource", "previous_state_hash", "new_state_hash", "diff_patch", "is_reversible", "operation", "mode", "renamed_from", "content", "blob_hash", "blob_parts", "attributes")
+    class AttributesEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: str
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
     TARGET_TYPE_FIELD_NUMBER: _ClassVar[int]
     TARGET_RESOURCE_FIELD_NUMBER: _ClassVar[int]
     PREVIOUS_STATE_HASH_FIELD_NUMBER: _ClassVar[int]
@@ -120,6 +127,7 @@ class StateChange(_message.Message):
     CONTENT_FIELD_NUMBER: _ClassVar[int]
     BLOB_HASH_FIELD_NUMBER: _ClassVar[int]
     BLOB_PARTS_FIELD_NUMBER: _ClassVar[int]
+    ATTRIBUTES_FIELD_NUMBER: _ClassVar[int]
     target_type: TargetType
     target_resource: str
     previous_state_hash: str
@@ -132,7 +140,8 @@ class StateChange(_message.Message):
     content: bytes
     blob_hash: str
     blob_parts: _containers.RepeatedScalarFieldContainer[bytes]
-    def __init__(self, target_type: _Optional[_Union[TargetType, str]] = ..., target_resource: _Optional[str] = ..., previous_state_hash: _Optional[str] = ..., new_state_hash: _Optional[str] = ..., diff_patch: _Optional[str] = ..., is_reversible: _Optional[bool] = ..., operation: _Optional[_Union[Operation, str]] = ..., mode: _Optional[int] = ..., renamed_from: _Optional[str] = ..., content: _Optional[bytes] = ..., blob_hash: _Optional[str] = ..., blob_parts: _Optional[_Iterable[bytes]] = ...) -> None: ...
+    attributes: _containers.ScalarMap[str, str]
+    def __init__(self, target_type: _Optional[_Union[TargetType, str]] = ..., target_resource: _Optional[str] = ..., previous_state_hash: _Optional[str] = ..., new_state_hash: _Optional[str] = ..., diff_patch: _Optional[str] = ..., is_reversible: _Optional[bool] = ..., operation: _Optional[_Union[Operation, str]] = ..., mode: _Optional[int] = ..., renamed_from: _Optional[str] = ..., content: _Optional[bytes] = ..., blob_hash: _Optional[str] = ..., blob_parts: _Optional[_Iterable[bytes]] = ..., attributes: _Optional[_Mapping[str, str]] = ...) -> None: ...
 
 class SystemSignal(_message.Message):
     __slots__ = ("status", "cpu_load_percent", "memory_usage_mb", "detail")
@@ -147,17 +156,33 @@ class SystemSignal(_message.Message):
     def __init__(self, status: _Optional[_Union[AgentStatus, str]] = ..., cpu_load_percent: _Optional[float] = ..., memory_usage_mb: _Optional[float] = ..., detail: _Optional[str] = ...) -> None: ...
 
 class AgentMessage(_message.Message):
-    __slots__ = ("kind", "to_agent_id", "content")
+    __slots__ = ("kind", "to_agent_id", "content", "attributes")
+    class AttributesEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: str
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
     KIND_FIELD_NUMBER: _ClassVar[int]
     TO_AGENT_ID_FIELD_NUMBER: _ClassVar[int]
     CONTENT_FIELD_NUMBER: _ClassVar[int]
+    ATTRIBUTES_FIELD_NUMBER: _ClassVar[int]
     kind: MessageKind
     to_agent_id: str
     content: str
-    def __init__(self, kind: _Optional[_Union[MessageKind, str]] = ..., to_agent_id: _Optional[str] = ..., content: _Optional[str] = ...) -> None: ...
+    attributes: _containers.ScalarMap[str, str]
+    def __init__(self, kind: _Optional[_Union[MessageKind, str]] = ..., to_agent_id: _Optional[str] = ..., content: _Optional[str] = ..., attributes: _Optional[_Mapping[str, str]] = ...) -> None: ...
 
 class ToolCall(_message.Message):
-    __slots__ = ("name", "arguments", "result", "exit_code", "duration_ms", "input_tokens", "output_tokens", "cost_usd")
+    __slots__ = ("name", "arguments", "result", "exit_code", "duration_ms", "input_tokens", "output_tokens", "cost_usd", "attributes")
+    class AttributesEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: str
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
     NAME_FIELD_NUMBER: _ClassVar[int]
     ARGUMENTS_FIELD_NUMBER: _ClassVar[int]
     RESULT_FIELD_NUMBER: _ClassVar[int]
@@ -166,6 +191,7 @@ class ToolCall(_message.Message):
     INPUT_TOKENS_FIELD_NUMBER: _ClassVar[int]
     OUTPUT_TOKENS_FIELD_NUMBER: _ClassVar[int]
     COST_USD_FIELD_NUMBER: _ClassVar[int]
+    ATTRIBUTES_FIELD_NUMBER: _ClassVar[int]
     name: str
     arguments: str
     result: str
@@ -174,7 +200,8 @@ class ToolCall(_message.Message):
     input_tokens: int
     output_tokens: int
     cost_usd: float
-    def __init__(self, name: _Optional[str] = ..., arguments: _Optional[str] = ..., result: _Optional[str] = ..., exit_code: _Optional[int] = ..., duration_ms: _Optional[float] = ..., input_tokens: _Optional[int] = ..., output_tokens: _Optional[int] = ..., cost_usd: _Optional[float] = ...) -> None: ...
+    attributes: _containers.ScalarMap[str, str]
+    def __init__(self, name: _Optional[str] = ..., arguments: _Optional[str] = ..., result: _Optional[str] = ..., exit_code: _Optional[int] = ..., duration_ms: _Optional[float] = ..., input_tokens: _Optional[int] = ..., output_tokens: _Optional[int] = ..., cost_usd: _Optional[float] = ..., attributes: _Optional[_Mapping[str, str]] = ...) -> None: ...
 
 class Checkpoint(_message.Message):
     __slots__ = ("name", "description", "through_event_id", "project_ids", "origin")
@@ -207,7 +234,7 @@ class Origin(_message.Message):
     def __init__(self, project_id: _Optional[str] = ..., through_event_id: _Optional[str] = ..., chain: _Optional[bytes] = ..., incarnation: _Optional[int] = ..., occurred_by_us: _Optional[int] = ..., recorded_by_us: _Optional[int] = ...) -> None: ...
 
 class SwarmEvent(_message.Message):
-    __slots__ = ("event_id", "timestamp", "trace_id", "span_id", "agent_role", "agent_id", "decision", "state_change", "system_signal", "message", "tool_call", "checkpoint", "tenant_id", "user_id", "is_encrypted", "project_id", "session_id", "causation_id", "correlation_id", "agent_sequence", "related_commit_hash")
+    __slots__ = ("event_id", "timestamp", "trace_id", "span_id", "agent_role", "agent_id", "decision", "state_change", "system_signal", "message", "tool_call", "checkpoint", "tenant_id", "user_id", "is_encrypted", "project_id", "session_id", "causation_id", "correlation_id", "agent_sequence", "related_commit_hash", "redactions")
     EVENT_ID_FIELD_NUMBER: _ClassVar[int]
     TIMESTAMP_FIELD_NUMBER: _ClassVar[int]
     TRACE_ID_FIELD_NUMBER: _ClassVar[int]
@@ -229,6 +256,7 @@ class SwarmEvent(_message.Message):
     CORRELATION_ID_FIELD_NUMBER: _ClassVar[int]
     AGENT_SEQUENCE_FIELD_NUMBER: _ClassVar[int]
     RELATED_COMMIT_HASH_FIELD_NUMBER: _ClassVar[int]
+    REDACTIONS_FIELD_NUMBER: _ClassVar[int]
     event_id: str
     timestamp: _timestamp_pb2.Timestamp
     trace_id: str
@@ -250,7 +278,20 @@ class SwarmEvent(_message.Message):
     correlation_id: str
     agent_sequence: int
     related_commit_hash: str
-    def __init__(self, event_id: _Optional[str] = ..., timestamp: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., trace_id: _Optional[str] = ..., span_id: _Optional[str] = ..., agent_role: _Optional[_Union[AgentRole, str]] = ..., agent_id: _Optional[str] = ..., decision: _Optional[_Union[AgentDecision, _Mapping]] = ..., state_change: _Optional[_Union[StateChange, _Mapping]] = ..., system_signal: _Optional[_Union[SystemSignal, _Mapping]] = ..., message: _Optional[_Union[AgentMessage, _Mapping]] = ..., tool_call: _Optional[_Union[ToolCall, _Mapping]] = ..., checkpoint: _Optional[_Union[Checkpoint, _Mapping]] = ..., tenant_id: _Optional[str] = ..., user_id: _Optional[str] = ..., is_encrypted: _Optional[bool] = ..., project_id: _Optional[str] = ..., session_id: _Optional[str] = ..., causation_id: _Optional[str] = ..., correlation_id: _Optional[str] = ..., agent_sequence: _Optional[int] = ..., related_commit_hash: _Optional[str] = ...) -> None: ...
+    redactions: _containers.RepeatedCompositeFieldContainer[Redaction]
+    def __init__(self, event_id: _Optional[str] = ..., timestamp: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., trace_id: _Optional[str] = ..., span_id: _Optional[str] = ..., agent_role: _Optional[_Union[AgentRole, str]] = ..., agent_id: _Optional[str] = ..., decision: _Optional[_Union[AgentDecision, _Mapping]] = ..., state_change: _Optional[_Union[StateChange, _Mapping]] = ..., system_signal: _Optional[_Union[SystemSignal, _Mapping]] = ..., message: _Optional[_Union[AgentMessage, _Mapping]] = ..., tool_call: _Optional[_Union[ToolCall, _Mapping]] = ..., checkpoint: _Optional[_Union[Checkpoint, _Mapping]] = ..., tenant_id: _Optional[str] = ..., user_id: _Optional[str] = ..., is_encrypted: _Optional[bool] = ..., project_id: _Optional[str] = ..., session_id: _Optional[str] = ..., causation_id: _Optional[str] = ..., correlation_id: _Optional[str] = ..., agent_sequence: _Optional[int] = ..., related_commit_hash: _Optional[str] = ..., redactions: _Optional[_Iterable[_Union[Redaction, _Mapping]]] = ...) -> None: ...
+
+class Redaction(_message.Message):
+    __slots__ = ("rule", "field", "offset_bytes", "count")
+    RULE_FIELD_NUMBER: _ClassVar[int]
+    FIELD_FIELD_NUMBER: _ClassVar[int]
+    OFFSET_BYTES_FIELD_NUMBER: _ClassVar[int]
+    COUNT_FIELD_NUMBER: _ClassVar[int]
+    rule: str
+    field: str
+    offset_bytes: int
+    count: int
+    def __init__(self, rule: _Optional[str] = ..., field: _Optional[str] = ..., offset_bytes: _Optional[int] = ..., count: _Optional[int] = ...) -> None: ...
 
 class SwarmEventBatch(_message.Message):
     __slots__ = ("events",)

@@ -1,0 +1,31 @@
+"""Token formats of detect-secrets 1.5.0 (Yelp, Apache-2.0)."""
+
+# Rule, expression, flags, texts of which at least one is in whatever matches.
+TOKEN_FORMATS: tuple[tuple[str, str, int, tuple[str, ...]], ...] = (
+    ('aws-key', '(?:A3T[A-Z0-9]|ABIA|ACCA|AKIA|ASIA)[0-9A-Z]{16}', 0, ('3T', 'BIA', 'CCA', 'KIA', 'SIA')),
+    ('aws-key', 'aws.{0,20}?(?:key|pwd|pw|password|pass|token).{0,20}?[\\\'\\"]([0-9a-zA-Z/+]{40})[\\\'\\"]', 2, ('aws',)),
+    ('artifactory', 'AKC(?<![^\\s=:"]AKC)[a-zA-Z0-9]{10,}(?=\\s|"|$)', 0, ('AKC',)),
+    ('artifactory', 'AP(?<![^\\s=:"]AP)[\\dABCDEF][a-zA-Z0-9]{8,}(?=\\s|"|$)', 0, ('AP',)),
+    ('azure-storage-key', 'AccountKey=[a-zA-Z0-9+\\/=]{88}', 0, ('AccountKey=',)),
+    ('discord', '[MNO][a-zA-Z\\d_-]{23,25}\\.[a-zA-Z\\d_-]{6}\\.[a-zA-Z\\d_-]{27}', 0, ('.',)),
+    ('github', '(ghp|gho|ghu|ghs|ghr)_[A-Za-z0-9_]{36}', 0, ('gh',)),
+    ('gitlab', '(glpat|gldt|glft|glsoat|glrt)-[A-Za-z0-9_\\-]{20,50}(?!\\w)', 0, ('gl',)),
+    ('gitlab', 'GR1348941[A-Za-z0-9_\\-]{20,50}(?!\\w)', 0, ('GR1348941',)),
+    ('gitlab', 'glcbt-([0-9a-fA-F]{2}_)?[A-Za-z0-9_\\-]{20,50}(?!\\w)', 0, ('glcbt-',)),
+    ('gitlab', 'glimt-[A-Za-z0-9_\\-]{25}(?!\\w)', 0, ('glimt-',)),
+    ('gitlab', 'glptt-[A-Za-z0-9_\\-]{40}(?!\\w)', 0, ('glptt-',)),
+    ('gitlab', 'glagent-[A-Za-z0-9_\\-]{50,1024}(?!\\w)', 0, ('glagent-',)),
+    ('gitlab', 'gloas-[A-Za-z0-9_\\-]{64}(?!\\w)', 0, ('gloas-',)),
+    ('mailchimp', '[0-9a-z]{32}-us[0-9]{1,2}', 0, ('-us',)),
+    ('openai', 'sk-[A-Za-z0-9-_]*[A-Za-z0-9]{20}T3BlbkFJ[A-Za-z0-9]{20}', 0, ('T3BlbkFJ',)),
+    ('pypi', 'pypi-AgEIcHlwaS5vcmc[A-Za-z0-9-_]{70,}', 0, ('pypi-AgEIcHlwaS5vcmc',)),
+    ('pypi', 'pypi-AgENdGVzdC5weXBpLm9yZw[A-Za-z0-9-_]{70,}', 0, ('pypi-AgENdGVzdC5weXBpLm9yZw',)),
+    ('send-grid', 'SG\\.[a-zA-Z0-9_-]{22}\\.[a-zA-Z0-9_-]{43}', 0, ('SG.',)),
+    ('slack', 'xox(?:a|b|p|o|s|r)-(?:\\d+-)+[a-z0-9]+', 2, ('xox',)),
+    ('slack', 'https://hooks\\.slack\\.com/services/T[a-zA-Z0-9_]+/B[a-zA-Z0-9_]+/[a-zA-Z0-9_]+', 66, ('https://hooks.slack.com/services/t',)),
+    ('square-oauth', 'sq0csp-[0-9A-Za-z\\\\\\-_]{43}', 0, ('sq0csp-',)),
+    ('stripe', '(?:r|s)k_live_[0-9a-zA-Z]{24}', 0, ('k_live_',)),
+    ('telegram', '\\d{8,10}:[0-9A-Za-z_-]{35}', 0, (':AA',)),
+    ('twilio-key', 'AC[a-z0-9]{32}', 0, ('AC',)),
+    ('twilio-key', 'SK[a-z0-9]{32}', 0, ('SK',)),
+)

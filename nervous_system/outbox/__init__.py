@@ -1,0 +1,1 @@
+"""The outbox: what agents recorded on this machine, on disk until the log has it, and useful by itself."""

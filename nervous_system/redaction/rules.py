@@ -9,6 +9,8 @@ from enum import Enum
 from pathlib import PurePosixPath
 from typing import Protocol
 
+import ahocorasick
+
 # Stands in a text for each letter of what was taken out: no character (Unicode 23.7), so that no rule asks for it.
 MASK = "\ufdd0"
 
@@ -152,15 +154,18 @@ class RuleSet:
 
 
 class _Hints:
-    """Which rules have hints in a text; those that have another's hint in theirs are looked for after it."""
+    """Which rules have hints in a text, found in one pass however many they are."""
 
     def __init__(self, rules: Sequence[Rule]) -> None:
-        hinted = [(hint, rule.name) for rule in rules for hint in rule.hints]
-        hints = {hint for hint, _ in hinted}
-        self._shortest = sorted(hint for hint in hints if not any(each != hint and each in hint for each in hints))
-        self._following = {short: [pair for pair in hinted if short in pair[0]] for short in self._shortest}
+        names: dict[str, set[str]] = {}
+        for rule in rules:
+            for hint in rule.hints:
+                names.setdefault(hint, set()).add(rule.name)
+        self._automaton = ahocorasick.Automaton()
+        for hint, of in names.items():
+            self._automaton.add_word(hint, frozenset(of))
+        self._automaton.make_automaton()
 
     def rules_in(self, text: str) -> set[str]:
         """The names of the rules."""
-        short = [hint for hint in self._shortest if hint in text]
-        return {name for each in short for hint, name in self._following[each] if hint in text}
+        return set().union(*{names for _, names in self._automaton.iter(text)})

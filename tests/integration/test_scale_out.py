@@ -9,6 +9,7 @@ import subprocess
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from hashlib import sha256
+from pathlib import Path
 
 import pytest
 from nats.js import JetStreamContext
@@ -42,13 +43,15 @@ def projects() -> list[ProjectName]:
 
 
 @pytest.fixture
-def start(servers: Settings) -> Iterator[Start]:
-    """Starts ``enchanted ingest`` processes; stops those that still run."""
+def start(servers: Settings, tmp_path: Path) -> Iterator[Start]:
+    """Starts ``enchanted ingest`` processes, each at work when it is given back; stops those that still run."""
     command = Enchanted(servers.home, {"ENCHANTED_SIPHON_ROLL_AGE_S": "0.3", "ENCHANTED_BATCH_MAX_AGE_S": "0.05"})
     started: list[subprocess.Popen[str]] = []
 
     def begin(*arguments: str) -> subprocess.Popen[str]:
-        started.append(command.start("ingest", *arguments))
+        health = tmp_path / f"{len(started)}.json"
+        started.append(command.start("ingest", *arguments, ENCHANTED_HEALTH_FILE=str(health)))
+        wait_until(health.exists, f"process {len(started)} at work")
         return started[-1]
 
     yield begin

@@ -13,6 +13,7 @@ from nervous_system.errors import EnchantedError, NotFoundError
 from nervous_system.health import HealthFile
 from nervous_system.outbox.draining import Drain, OutboxBatch
 from nervous_system.retries import Backoff
+from nervous_system.telemetry.condition import Condition
 from syncer.carrying import Carriage, Carrier, Tally
 
 logger = logging.getLogger(__name__)
@@ -57,13 +58,15 @@ class Watch:
         self._report = report
         self._attendants: dict[Path, tuple[Attendant, asyncio.Task[None]]] = {}
         self._health = HealthFile.from_environment()
-        self._sent = 0
+        self.condition = Condition()
+        self.sent_events = 0
 
     async def run(self) -> None:
         """Returns once ``stopping`` is set."""
         reported_s = 0.0
         loop = asyncio.get_running_loop()
         while not self._stopping.is_set():
+            self.condition.beat()
             self._attend()
             if loop.time() - reported_s >= REPORT_S:
                 reported_s = loop.time()
@@ -85,12 +88,14 @@ class Watch:
         for attendant in attendants:
             tally = attendant.take_tally()
             if tally.batches:
-                self._sent += tally.events
+                self.sent_events += tally.events
                 self._report(attendant.name, tally)
         troubles = dict.fromkeys(attendant.trouble for attendant in attendants if attendant.trouble)
         # What is wrong with one outbox, such as a damaged file, is no fault of this process, and others go on.
-        state = "retrying" if any(attendant.is_cut_off for attendant in attendants) else "running"
-        self._health.write(state, "; ".join(troubles) or f"{self._sent:,} events sent")
+        is_cut_off = any(attendant.is_cut_off for attendant in attendants)
+        self.condition.settle(*(["nobody answers where the outboxes are brought to"] if is_cut_off else []))
+        state = "retrying" if is_cut_off else "running"
+        self._health.write(state, "; ".join(troubles) or f"{self.sent_events:,} events sent")
 
     async def _end(self) -> None:
         tasks = [task for _, task in self._attendants.values()]

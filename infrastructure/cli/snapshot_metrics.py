@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
 
-from prometheus_client import REGISTRY, Metric
+from prometheus_client import Metric
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-from nervous_system.telemetry.condition import Condition
-from nervous_system.telemetry.pages import Pages
 from replay.keepers import Keepers
 
 
@@ -33,15 +30,3 @@ class KeepersCollector(Collector):
             "Projects that could not be followed, until they move again",
             len(keepers.passed_over),
         )
-
-
-@contextmanager
-def pages(address: str, keepers: Keepers, condition: Condition) -> Iterator[None]:
-    """Listens at ``address`` for the length of a ``with`` block; raises SettingsError where it cannot."""
-    collector = KeepersCollector(keepers)
-    REGISTRY.register(collector)
-    try:
-        with Pages(address, condition):
-            yield
-    finally:
-        REGISTRY.unregister(collector)

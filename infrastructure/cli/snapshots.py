@@ -86,9 +86,10 @@ def _pages(settings: Settings, keepers: Keepers, condition: Condition) -> Abstra
     """Listens where an address is set; without one, nothing needs the library that makes the pages."""
     if not settings.metrics_address:
         return nullcontext()
-    from infrastructure.cli.snapshot_metrics import pages
+    from infrastructure.cli.snapshot_metrics import KeepersCollector
+    from nervous_system.telemetry.pages import collected
 
-    return pages(settings.metrics_address, keepers, condition)
+    return collected(settings.metrics_address, KeepersCollector(keepers), condition)
 
 
 def _serve(keepers: Keepers, health: HealthFile, condition: Condition) -> None:

@@ -7,7 +7,8 @@ import json
 import logging
 import signal
 from collections.abc import Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,12 +22,14 @@ from nervous_system.outbox.opening import outbox_path, outbox_paths
 from nervous_system.outbox.reading import OutboxReader
 from nervous_system.projects import ProjectName
 from nervous_system.settings import Settings
+from nervous_system.telemetry import logs
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from syncer.carrying import Carrier, Tally
     from syncer.once import Outcome, Progress
+    from syncer.watching import Watch
 
 
 @click.command()
@@ -84,7 +87,7 @@ def _once(settings: Settings, project: ProjectName | None, target: str, *, as_js
 def _watch(settings: Settings, project: ProjectName | None, target: str, *, as_json: bool) -> None:
     from syncer.watching import Watch
 
-    logging.basicConfig(level=settings.log_level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logs.configure(settings)
     HealthFile.from_environment().write("starting", "looking for outboxes")
 
     def told(name: str, tally: Tally) -> None:
@@ -97,9 +100,22 @@ def _watch(settings: Settings, project: ProjectName | None, target: str, *, as_j
         stopping, loop = asyncio.Event(), asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stopping.set)
-        await Watch(_carrier(settings, target), lambda: _outboxes(settings, project), stopping, told).run()
+        find = partial(_outboxes, settings, project)
+        watch = Watch(_carrier(settings, target), find, stopping, told)
+        with _pages(settings, watch, find):
+            await watch.run()
 
     asyncio.run(run())
+
+
+def _pages(settings: Settings, watch: Watch, find: Callable[[], Sequence[Path]]) -> AbstractContextManager[object]:
+    """Listens where an address is set; without one, nothing needs the library that makes the pages."""
+    if not settings.metrics_address:
+        return nullcontext()
+    from infrastructure.cli.sync_metrics import SyncCollector
+    from nervous_system.telemetry.pages import collected
+
+    return collected(settings.metrics_address, SyncCollector(watch, find), watch.condition)
 
 
 def _outboxes(settings: Settings, project: ProjectName | None) -> Sequence[Path]:

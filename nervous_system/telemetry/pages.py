@@ -6,14 +6,17 @@ One that has no HTTP server of its own answers them from a thread.
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
 from urllib.parse import urlsplit
 
-from prometheus_client import Gauge, disable_created_metrics, generate_latest
+from prometheus_client import REGISTRY, Gauge, disable_created_metrics, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
+from prometheus_client.registry import Collector
 
 from nervous_system.errors import SettingsError
 from nervous_system.telemetry.condition import Condition
@@ -78,6 +81,17 @@ class Pages:
         if self._server:
             self._server.shutdown()
             self._server.server_close()
+
+
+@contextmanager
+def collected(address: str, collector: Collector, condition: Condition) -> Iterator[None]:
+    """Pages with a collector's numbers for the length of a ``with`` block; raises SettingsError as Pages does."""
+    REGISTRY.register(collector)
+    try:
+        with Pages(address, condition):
+            yield
+    finally:
+        REGISTRY.unregister(collector)
 
 
 class _Server(ThreadingHTTPServer):

@@ -35,7 +35,7 @@ from tests.integration.test_pump import publish
 
 RULES = Path(__file__).parents[2] / "infrastructure" / "alerts.yml"
 SINKS = ("ledger", "clickhouse", "siphon")
-SERVICES = (*(f"ingest-{sink}" for sink in SINKS), "snapshots", "clickhouse")
+SERVICES = (*(f"ingest-{sink}" for sink in SINKS), "sync", "snapshots", "clickhouse")
 LABELS = {"sink", "partition", "hop", "kind", "outcome", "code", "le"}
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 EARLIER = ProjectName("earlier", "landed")

@@ -243,7 +243,7 @@ class PartitionWorker:
 
     async def _is_another(self, cursor: Cursor) -> bool:
         """Whether the log took the message at the cursor later than the one that was landed: it lost that one."""
-        if not cursor.sequence:
+        if not (cursor.sequence and cursor.recorded_us):
             return False
         try:
             message = await self._context.get_msg(self._stream.name, seq=cursor.sequence)

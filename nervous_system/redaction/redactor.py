@@ -16,7 +16,7 @@ from nervous_system.redaction import fields
 from nervous_system.redaction.credentials import credential_rules
 from nervous_system.redaction.encodings import decoded
 from nervous_system.redaction.names import KeyNames, name_rules
-from nervous_system.redaction.placeholders import Mark, Redacted, in_few, placeholder
+from nervous_system.redaction.placeholders import PLACEHOLDER, Mark, Redacted, in_few, placeholder
 from nervous_system.redaction.rules import Kind, Rule, RuleSet
 from nervous_system.redaction.substitution import Place, redact
 from nervous_system.redaction.tokens import token_rules
@@ -140,7 +140,8 @@ class Redactor:
     def _field(self, text: str, key: str) -> tuple[str, tuple[Mark, ...]]:
         """One text of an event; ``key`` is its name in a map."""
         left, marks = self.text(text)
-        if not marks and key and KeyNames.holds(key, text):
+        # What stands in the key for a secret says nothing of the value.
+        if not marks and key and KeyNames.holds(PLACEHOLDER.sub("", key), text):
             return self._sealed(KeyNames.name, text), (Mark(KeyNames.name, 0),)
         return left, marks
 

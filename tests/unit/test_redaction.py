@@ -178,6 +178,12 @@ def test_no_field_of_any_event_lets_a_secret_through(redactor: Redactor, drawn: 
         assert again.SerializeToString(deterministic=True) == left.SerializeToString(deterministic=True)
 
 
+def test_what_stands_in_a_key_for_a_secret_tells_nothing_of_the_value(redactor: Redactor) -> None:
+    text = "-----BEGIN RSA PRIVATE KEY-----\n" + 2 * ("2" * 64 + "\n") + "```"
+    left = redactor.event(SwarmEvent(state_change=StateChange(target_resource="a", attributes={text: text})))
+    assert redactor.event(left) == left
+
+
 def test_a_telling_key_of_a_map_is_enough(redactor: Redactor) -> None:
     event = SwarmEvent(decision=AgentDecision(attributes={"api_key": "abcd1234efgh", "max_tokens": "4096"}))
     left = redactor.event(event)

@@ -12,7 +12,7 @@ import contextlib
 import logging
 import random
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
 import nats.errors
@@ -21,6 +21,7 @@ from nats.js import JetStreamContext, api
 from nats.js.errors import APIError, NotFoundError
 
 from ingestors.deadletters import bury
+from ingestors.gathering import Gathering, Landing
 from ingestors.meters import PartitionMeter
 from ingestors.pulling import Pull
 from ingestors.reading import LogMessage, read
@@ -38,6 +39,8 @@ logger = logging.getLogger(__name__)
 
 FETCH_WAIT_S = 5.0
 MARK_TIMEOUT_S = 5.0
+# How soon a worker that waits for messages notices that its last batch could not be landed.
+LANDING_LOOK_S = 0.1
 
 # A worker that comes back makes its consumer anew, so redelivery by time is never waited for; it would only bring back
 # messages that a slow sink, such as one that gathers a file, still holds.
@@ -72,25 +75,6 @@ class Progress:
     def settle(self) -> None:
         """The trouble is over."""
         self.failures, self.trouble = 0, ""
-
-
-@dataclass(slots=True)
-class _Gathering:
-    """A batch that grows."""
-
-    after: int
-    recorded_us: int
-    began_s: float = 0.0
-    size_bytes: int = 0
-    events: int = 0
-    messages: list[LandedMessage] = field(default_factory=list)
-    published_us: list[int] = field(default_factory=list)
-    refusals: list[Refusal] = field(default_factory=list)
-    last_message: Msg | None = None
-
-    @property
-    def empty(self) -> bool:
-        return self.last_message is None
 
 
 @dataclass(slots=True)
@@ -159,30 +143,40 @@ class PartitionWorker:
         cursor = await asyncio.to_thread(self._sink.cursor, self._stream, self._partition)
         await self._check_past(cursor)
         reading = await self._begin(cursor)
+        gathering = Gathering(cursor.sequence, cursor.recorded_us)
+        landing = Landing()
         try:
-            gathering = _Gathering(cursor.sequence, cursor.recorded_us)
-            while True:
+            while not self._stopping.is_set():
                 try:
-                    await self._gather_more(reading, gathering)
+                    await self._gather_more(reading, gathering, landing)
                 except Exception:
                     # What is held has no hole. Thrown away, it could come again and again while two workers contend.
-                    if not gathering.empty:
-                        await self._land(gathering)
+                    await self._land_all(gathering, landing)
                     raise
-                if gathering.empty:
+                landing.check()
+                if gathering.empty and landing.is_over:
                     # A whole wait in which the server answered and nothing came: all is well again.
                     self.progress.settle()
-                elif self._full(gathering) or self._stopping.is_set():
-                    gathering = await self._land(gathering)
-                if self._stopping.is_set():
-                    return
+                elif self._full(gathering):
+                    await landing.over()
+                    landing.begin(self._land(gathering))
+                    gathering = gathering.following()
+            await self._land_all(gathering, landing)
         finally:
+            await landing.abandon()
             with contextlib.suppress(nats.errors.Error):
                 await reading.pull.close()
 
-    async def _gather_more(self, reading: _Reading, gathering: _Gathering) -> None:
-        messages = await self._fetch(reading.pull, self._patience_s(gathering))
-        if messages:
+    async def _land_all(self, gathering: Gathering, landing: Landing) -> None:
+        await landing.over()
+        if not gathering.empty:
+            await self._land(gathering)
+
+    async def _gather_more(self, reading: _Reading, gathering: Gathering, landing: Landing) -> None:
+        patience_s = self._patience_s(gathering)
+        messages = await self._fetch(reading.pull, patience_s if landing.is_over else min(patience_s, LANDING_LOOK_S))
+        # Asked while nothing comes as well: another worker may have taken what was left, and died with it.
+        if messages or landing.is_over:
             await self._check_consumer(reading.made)
         for message in messages:
             if message.metadata.sequence.consumer != reading.delivered + 1 or message.metadata.num_delivered != 1:
@@ -274,13 +268,13 @@ class PartitionWorker:
         whole, share = self._sink.limits, 1 << self._halvings
         return replace(whole, max_events=max(whole.max_events // share, 1), max_bytes=max(whole.max_bytes // share, 1))
 
-    def _patience_s(self, gathering: _Gathering) -> float:
+    def _patience_s(self, gathering: Gathering) -> float:
         if gathering.empty:
             return FETCH_WAIT_S
         left_s = gathering.began_s + self._sink.limits.max_age_s - asyncio.get_running_loop().time()
         return min(max(left_s, 0.01), FETCH_WAIT_S)
 
-    def _gather(self, gathering: _Gathering, message: Msg) -> None:
+    def _gather(self, gathering: Gathering, message: Msg) -> None:
         if gathering.empty:
             gathering.began_s = asyncio.get_running_loop().time()
         landed, refusals = read(_log_message(message), gathering.recorded_us)
@@ -293,7 +287,7 @@ class PartitionWorker:
         gathering.size_bytes += landed.size_bytes
         gathering.events += len(landed.events)
 
-    def _full(self, gathering: _Gathering) -> bool:
+    def _full(self, gathering: Gathering) -> bool:
         limits = self._limits
         age_s = asyncio.get_running_loop().time() - gathering.began_s
         return (
@@ -302,7 +296,7 @@ class PartitionWorker:
             or age_s >= limits.max_age_s
         )
 
-    async def _land(self, gathering: _Gathering) -> _Gathering:
+    async def _land(self, gathering: Gathering) -> None:
         assert gathering.last_message is not None
         batch = Batch(self._stream, self._partition, gathering.after, tuple(gathering.messages))
         # What is refused must be safe in the dead-letter stream before the sink's cursor passes it.
@@ -320,7 +314,6 @@ class PartitionWorker:
         failpoint("after-mark")
         self.progress.settle()
         self.progress.landed_events += sum(len(message.events) for message in landed)
-        return _Gathering(batch.cursor.sequence, batch.cursor.recorded_us)
 
     async def _land_share(self, share: Batch) -> Batch:
         """What landed of the share: all that the sink did not refuse."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import ssl
 import threading
 from collections.abc import Callable
 from contextlib import suppress
@@ -49,14 +50,25 @@ class Wire:
         request: is given what a client sends, and passes it on.
         reply: is given what the server sends, and passes it on.
         port: where it listens; any that is free where 0.
+        tls: what it shows to clients that speak TLS; none where None, and the server is spoken to without.
     """
 
-    def __init__(self, url: str, request: Passage = to_server, reply: Passage = to_client, port: int = 0) -> None:
+    def __init__(
+        self,
+        url: str,
+        request: Passage = to_server,
+        reply: Passage = to_client,
+        port: int = 0,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
         parts = urlsplit(url)
         self._server = (parts.hostname or "127.0.0.1", parts.port or 4222)
         self._request, self._reply = request, reply
         self._links: list[Link] = []
         self._listener = socket.create_server(("127.0.0.1", port))
+        if tls is not None:
+            # The handshake waits for the connection's own thread, so that a failed one does not end the listening.
+            self._listener = tls.wrap_socket(self._listener, server_side=True, do_handshake_on_connect=False)
         self.port: int = self._listener.getsockname()[1]
         self.url = urlunsplit(parts._replace(netloc=f"127.0.0.1:{self.port}"))
 

@@ -8,29 +8,36 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nervous_system import archive
-from nervous_system.archive import EventsObject
-from nervous_system.streams import StreamIdentity
+from nervous_system.archive import layout
+from nervous_system.archive.layout import EventsObject
 
-streams = st.builds(StreamIdentity, st.from_regex(r"[A-Za-z0-9_@-]{1,20}", fullmatch=True), st.integers(0, 1 << 60))
-sequences = st.integers(0, (1 << 64) - 1)
-objects = st.builds(EventsObject, st.dates(), st.integers(0, 5000), streams, sequences, sequences)
+sequences = st.integers(0, 10**20 - 1)
+digests = st.text("0123456789abcdef", min_size=16, max_size=16)
+objects = st.builds(EventsObject, st.dates(), st.integers(0, layout.BUCKETS - 1), sequences, sequences, digests)
+SPAN = f"{1:020d}-{2:020d}.0123456789abcdef"
 
 
 @given(objects)
 def test_an_object_reads_back(found: EventsObject) -> None:
     assert EventsObject.parse(found.key) == found
-    assert found.key.startswith(archive.partition_folder(found.day, found.partition))
-    assert archive.parse_day_folder(archive.day_folder(found.day)) == found.day
+    assert found.key.startswith(layout.bucket_folder(found.day, found.bucket))
+    assert found.key.startswith(layout.day_folder(found.day))
 
 
-@given(streams, st.dates(), st.tuples(sequences, sequences))
-def test_names_sort_as_sequences(stream: StreamIdentity, day: date, firsts: tuple[int, int]) -> None:
-    one, other = (EventsObject(day, 3, stream, first, first).key for first in firsts)
+@given(st.dates(), st.tuples(sequences, sequences))
+def test_names_sort_as_sequences(day: date, firsts: tuple[int, int]) -> None:
+    one, other = (EventsObject(day, 3, first, first, "0" * 16).key for first in firsts)
     assert (one < other) == (firsts[0] < firsts[1])
 
 
-SPAN = f"{1:020d}-{2:020d}"
+def test_a_name_tells_bucket_sequences_and_content() -> None:
+    found = EventsObject.of(date(2026, 11, 21), "acme", (7, 9), bytes(range(32)))
+    assert found.key == (
+        f"events/v2/date=2026-11-21/bucket={layout.bucket_of('acme'):02d}/"
+        "00000000000000000007-00000000000000000009.0001020304050607.parquet"
+    )
+    # Fixed for as long as v2 is: another bucket would hide what is archived.
+    assert [layout.bucket_of(tenant) for tenant in ("acme", "beta", "gamma")] == [2, 4, 14]
 
 
 @pytest.mark.parametrize(
@@ -38,29 +45,35 @@ SPAN = f"{1:020d}-{2:020d}"
     [
         "",
         "blobs/v1/acme/00",
-        f"events/v1/date=2026-02-30/partition=003/SWARM@1.{SPAN}.parquet",
-        f"events/v1/date=2026-02-03/partition=003/SWARM.{SPAN}.parquet",
-        f"events/v1/date=2026-02-03/partition=003/SWARM@x.{SPAN}.parquet",
-        f"events/v1/date=2026-02-03/partition=3/SWARM@1.{SPAN}.parquet",
-        f"events/v1/date=2026-02-03/partition=0003/SWARM@1.{SPAN}.parquet",
-        f"events/v1/date=2026-02-03/partition=٠٠٣/SWARM@1.{SPAN}.parquet",
-        f"events/v1/date=2026-02-03/partition=003/SWARM@01.{SPAN}.parquet",
-        f"events/v1/date=2026-02-03/partition=003/x/SWARM@1.{SPAN}.parquet",
-        f"events/v1/date=2026-02-03/partition=003/SWARM@1.{SPAN}.parquet.tmp",
-        "events/v1/date=2026-02-03/partition=003/SWARM@1.1-2.parquet",
+        f"events/v1/date=2026-02-03/bucket=03/{SPAN}.parquet",
+        f"events/v2/date=2026-02-30/bucket=03/{SPAN}.parquet",
+        f"events/v2/date=2026-02-03/bucket=16/{SPAN}.parquet",
+        f"events/v2/date=2026-02-03/bucket=3/{SPAN}.parquet",
+        f"events/v2/date=2026-02-03/bucket=٠٣/{SPAN}.parquet",
+        f"events/v2/date=2026-02-03/bucket=03/x/{SPAN}.parquet",
+        f"events/v2/date=2026-02-03/bucket=03/{SPAN}.parquet.tmp",
+        f"events/v2/date=2026-02-03/bucket=03/{SPAN.upper()}.parquet",
+        "events/v2/date=2026-02-03/bucket=03/1-2.0123456789abcdef.parquet",
     ],
 )
 def test_another_name_is_none_of_ours(key: str) -> None:
     assert EventsObject.parse(key) is None
 
 
-@pytest.mark.parametrize("prefix", ["", "events/v1/", "events/v1/date=2026-02-30/", "events/v1/date=2026-2-3/"])
-def test_another_folder_is_none_of_ours(prefix: str) -> None:
-    assert archive.parse_day_folder(prefix) is None
+@given(st.integers(1, 10**20 - 1))
+def test_a_manifest_reads_back(number: int) -> None:
+    assert layout.parse_manifest_key(layout.manifest_key(number)) == number
 
 
-def test_a_day_is_utcs_and_a_blob_its_tenants() -> None:
-    assert archive.day_of(86_400_000_000 - 1) == date(1970, 1, 1)
-    assert archive.day_of(86_400_000_000) == date(1970, 1, 2)
-    assert archive.day_of(-1) == date(1969, 12, 31)
-    assert archive.blob_key("acme", bytes(32)) == f"blobs/v1/acme/{'00' * 32}"
+@pytest.mark.parametrize("key", [layout.NEWEST, "manifests/v1/1.json", f"manifests/v1/{1:020d}.json.tmp"])
+def test_another_object_is_no_manifest(key: str) -> None:
+    assert layout.parse_manifest_key(key) is None
+
+
+def test_a_day_is_utcs_and_a_part_its_tenants() -> None:
+    assert layout.day_of(86_400_000_000 - 1) == date(1970, 1, 1)
+    assert layout.day_of(86_400_000_000) == date(1970, 1, 2)
+    assert layout.day_of(-1) == date(1969, 12, 31)
+    assert layout.blob_key("acme", bytes(32)) == f"blobs/v1/acme/{'00' * 32}"
+    assert layout.parse_blob_key(layout.blob_key("acme", bytes(32))) == ("acme", bytes(32))
+    assert layout.parse_blob_key("blobs/v1/acme/00") is None

@@ -60,6 +60,19 @@ def patch(resource: str, before: bytes, after: bytes, diff: str) -> StateChange:
     )
 
 
+def in_parts(resource: str, *parts: bytes) -> StateChange:
+    """A change that leaves a content which came in ``parts`` ahead of it."""
+    content = b"".join(parts)
+    return StateChange(
+        target_resource=resource,
+        operation=Operation.OPERATION_CREATE,
+        mode=FILE_MODE,
+        new_state_hash=content_hash(content),
+        blob_hash=content_hash(content),
+        blob_parts=[hashlib.sha256(each).digest() for each in parts],
+    )
+
+
 def delete(resource: str, previous: bytes | None = None) -> StateChange:
     """A change that leaves nothing."""
     return StateChange(

@@ -17,12 +17,16 @@ from nervous_system.errors import EnchantedError
 from nervous_system.events import MAX_INDEXED_NAME_BYTES, occurred_us
 from nervous_system.landing import Batch, Cursor, LandedEvent, LandedMessage, Refusal
 from nervous_system.ledger import keys, records
+from nervous_system.ledger.gate import GateError
 from nervous_system.ledger.keys import ProjectKeys
-from nervous_system.ledger.records import ContentForm, EventRecord, Head, IdRecord, PathChange
+from nervous_system.ledger.records import ContentForm, ContentSource, EventRecord, Head, IdRecord, PathChange
 from nervous_system.ledger.transaction import KeyValue, Transaction
+from nervous_system.ledger.versions import Version
 from nervous_system.projects import ProjectName
 
 Stored = dict[bytes, bytes | None]
+# Stands for the version that a transaction will have.
+_WITHIN = Version(0, b"")
 DELETE = Operation.OPERATION_DELETE
 
 
@@ -81,10 +85,14 @@ class Landing:
         batch: small enough for one transaction.
         places: of every project in it.
         cursor_key: where this sink's cursor for the partition is kept.
+        gate_key: where a mark keeps this batch from landing; empty for one that may pass it.
     """
 
-    def __init__(self, batch: Batch, places: dict[ProjectName, Place], cursor_key: bytes) -> None:
+    def __init__(
+        self, batch: Batch, places: dict[ProjectName, Place], cursor_key: bytes, gate_key: bytes = b""
+    ) -> None:
         self._batch = batch
+        self._gate_key = gate_key
         self._places = places
         self._cursor_key = cursor_key
         self._parts: dict[bytes, list[bytes]] = {}
@@ -93,6 +101,7 @@ class Landing:
             if message.project is not None and (message.events or message.part is not None):
                 self._add(message, message.project, places[message.project])
         wanted = {cursor_key: None, **dict.fromkeys(self._parts)}
+        wanted |= dict.fromkeys([gate_key] if gate_key else [])
         for project, entries in self._entries.items():
             wanted |= dict.fromkeys([places[project].keys.incarnation, places[project].keys.head])
             wanted |= dict.fromkeys([entry.id_key for entry in entries])
@@ -109,8 +118,16 @@ class Landing:
             entries += [_prepare(message, landed, place.keys, recorded) for landed in message.events]
 
     def write(self, transaction: Transaction) -> Landed:
-        """The transaction's body; raises CursorMovedError where the batch does not continue what is there."""
+        """The transaction's body.
+
+        Raises:
+            CursorMovedError: the batch does not continue what is there.
+            GateError: the gate is shut.
+        """
         stored = dict(zip(self._wanted, transaction.get_many(self._wanted), strict=True))
+        shut = stored[self._gate_key] if self._gate_key else None
+        if shut is not None:
+            raise GateError(shut)
         standing = _cursor(stored[self._cursor_key])
         if standing != self._batch.cursor and standing.sequence != self._batch.after:
             raise CursorMovedError(
@@ -122,10 +139,12 @@ class Landing:
         # As after an unknown outcome, all may be there: nothing is written, but what was refused is still reported.
         for project, entries in self._entries.items():
             place = _ProjectWriter(transaction, self._places[project], stored, place, result).write(entries)
+        # Also where the cursor stays: what is built from the archive has parts without a place of their own in the log.
+        for key, blob_chunks in self._parts.items():
+            present = stored[key]
+            if present is None or records.content_stub(present) is not None:
+                _write_chunks(transaction, key, blob_chunks)
         if standing != self._batch.cursor:
-            for key, blob_chunks in self._parts.items():
-                if stored[key] is None:
-                    _write_chunks(transaction, key, blob_chunks)
             transaction.set(self._cursor_key, records.encode_cursor(*_pair(self._batch.cursor)))
         return result
 
@@ -196,9 +215,9 @@ class _ProjectWriter:
         self._transaction.set(self._keys.incarnation, self._incarnation.to_bytes(1, "big"))
         self._transaction.set(self._keys.origin, origin.SerializeToString())
 
-    def _known_contents(self, entries: Iterable[_Entry]) -> dict[bytes, ContentForm]:
+    def _known_contents(self, entries: Iterable[_Entry]) -> dict[bytes, ContentSource]:
         stored = ((entry.content_key, self._stored[entry.content_key]) for entry in entries if entry.content_key)
-        return {key: records.ContentSource.decode(value).form for key, value in stored if value is not None}
+        return {key: ContentSource.decode(value) for key, value in stored if value is not None}
 
     def _add_event(self, entry: _Entry) -> None:
         self._rows += keys.all_committed(entry.rows, self._incarnation, self._place)
@@ -208,14 +227,17 @@ class _ProjectWriter:
         self._chain = records.extend_chain(self._chain, entry.landed.data)
         self._add_value(entry.id_key, records.id_suffix(self._incarnation, entry.digest, self._chain), self._place)
 
-    def _add_content(self, entry: _Entry, known: dict[bytes, ContentForm]) -> None:
+    def _add_content(self, entry: _Entry, known: dict[bytes, ContentSource]) -> None:
         if not entry.content_key:
             return
         form = entry.content_form
-        # A whole content takes the place of what claims to lead to it, never the other way round.
-        if known.get(entry.content_key) in (form, ContentForm.BLOB, ContentForm.WHOLE):
+        source = known.get(entry.content_key)
+        # A whole content takes the place of what claims to lead to it, and of what the archive has; never the other way
+        # round.
+        is_whole = form != ContentForm.EVENT
+        if source is not None and (not is_whole or (source.form != ContentForm.EVENT and not source.is_cold)):
             return
-        known[entry.content_key] = form
+        known[entry.content_key] = ContentSource(form, _WITHIN)
         if entry.blob_chunks:
             _write_chunks(self._transaction, keys.blob(self._tenant_prefix, entry.content_digest), entry.blob_chunks)
         self._add_value(entry.content_key, records.content_suffix(form, self._incarnation), self._place)
@@ -255,7 +277,7 @@ def _prepare(message: LandedMessage, landed: LandedEvent, place: ProjectKeys, re
     payload = event.WhichOneof("payload")
     change = event.state_change if payload == "state_change" else None
     whole = change.content if change is not None else b""
-    content_digest = _carried_digest(change) if change is not None else b""
+    content_digest = carried_digest(change) if change is not None else b""
     record = EventRecord.cut(landed.data, message.recorded_us, whole, content_digest)
     apart = ContentForm.WHOLE if change is not None and change.HasField("content") else ContentForm.EVENT
     first, *more = records.chunks(record.encode())
@@ -289,7 +311,7 @@ def _rows_by_name(event: SwarmEvent, payload: str | None, place: ProjectKeys) ->
     return rows
 
 
-def _carried_digest(change: StateChange) -> bytes:
+def carried_digest(change: StateChange) -> bytes:
     """The hash of the content that a change brings; empty where it brings none."""
     if not change.new_state_hash:
         return b""

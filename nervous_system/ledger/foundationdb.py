@@ -234,6 +234,10 @@ class FoundationDBEngine:
     def list_directories(self, path: tuple[str, ...]) -> list[str]:
         return self._in_directories(lambda layer, native: _names(layer, native, path))
 
+    def reclaim(self) -> int:
+        """Nothing to do: the cluster's servers reuse and return room by themselves."""
+        return 0
+
     def close(self) -> None:
         """Lets the database go. The binding's network thread lives as long as the process."""
         self._database = None

@@ -15,9 +15,12 @@ from nervous_system.errors import NotFoundError
 from nervous_system.events import decode, occurred_us
 from nervous_system.ledger import keys, records
 from nervous_system.ledger.append import Place, path_changes
+from nervous_system.ledger.cold import ColdStore
 from nervous_system.ledger.records import ContentSource, EventRecord, Head, IdRecord, PathChange
 from nervous_system.ledger.snapshots import Manifest, Snapshot, read_manifest
+from nervous_system.ledger.thawing import Located, Thawing
 from nervous_system.ledger.transaction import Engine, KeyValue, Transaction, Watch
+from nervous_system.ledger.values import read_whole
 from nervous_system.ledger.versions import Version
 from nervous_system.projects import ProjectName
 
@@ -67,12 +70,16 @@ class NamedMoment:
 
 
 class History:
-    """What the ledger knows of one project. Every method reads; each may raise LedgerError."""
+    """What the ledger knows of one project. Every method reads; each may raise LedgerError.
 
-    def __init__(self, engine: Engine, name: ProjectName, place: Place) -> None:
+    What gives bytes of events and contents reads those with a stub from the archive, and may raise as ``ColdStore``.
+    """
+
+    def __init__(self, engine: Engine, name: ProjectName, place: Place, cold: ColdStore) -> None:
         self.name = name
         self._place = place
         self._engine = engine
+        self._thawing = Thawing(engine, name, place, cold)
         self._keys = place.keys
         self._tenant_prefix = place.tenant_prefix
 
@@ -109,31 +116,36 @@ class History:
         self, *, after: Version | None = None, through: Version | None = None, reverse: bool = False
     ) -> Iterator[StoredEvent]:
         """Events in commit order, newest first where ``reverse``, with ``after`` < version <= ``through``."""
-        for groups in self._groups(after, through, reverse):
-            for start in range(0, len(groups), ASSEMBLED_EVENTS):
-                yield from self._assemble(groups[start : start + ASSEMBLED_EVENTS])
+        for found in self._located(after, through, reverse):
+            for start in range(0, len(found), ASSEMBLED_EVENTS):
+                yield from self._assemble(found[start : start + ASSEMBLED_EVENTS])
 
     def outlines(self, *, after: Version | None = None, through: Version | None = None) -> Iterator[Outline]:
         """Events in commit order without the contents stored apart, with ``after`` < version <= ``through``."""
-        for groups in self._groups(after, through, reverse=False):
-            for version, record in map(self._record_of, groups):
-                yield Outline(version, record.recorded_us, decode(record.hollow()))
+        for found in self._located(after, through, reverse=False):
+            yield from map(_outline, self._thawing.events(found))
 
-    def _groups(self, after: Version | None, through: Version | None, reverse: bool) -> Iterator[list[list[KeyValue]]]:
-        """Pages of events, each event as the pairs that hold it."""
+    def outlines_here(self, versions: Sequence[Version]) -> list[Outline]:
+        """Outlines of the events at ``versions``, less those whose bytes are in the archive only."""
+        groups = (versions[start : start + ASSEMBLED_EVENTS] for start in range(0, len(versions), ASSEMBLED_EVENTS))
+        found = itertools.chain.from_iterable(map(self._at, groups))
+        return [_outline(each) for each in found if each.record.archived_at is None]
+
+    def _located(self, after: Version | None, through: Version | None, reverse: bool) -> Iterator[list[Located]]:
+        """Pages of events' values."""
         begin, end = keys.within(self._keys.events)
         begin = begin if after is None else keys.after(self._keys.event(after))
         end = end if through is None else keys.after(self._keys.event(through))
         while True:
             rows = self._page(begin, end, reverse=reverse)
-            groups = [list(group) for _, group in itertools.groupby(rows, key=self._version_of)]
+            groups = [(version, list(group)) for version, group in itertools.groupby(rows, key=self._version_of)]
             if len(rows) == PAGE_ROWS and len(groups) > 1:
                 # The page may have cut its last event's chunks apart: that event is read with the next page.
                 groups.pop()
-            yield groups
+            yield [_located(version, b"".join(value for _, value in sorted(group))) for version, group in groups]
             if len(rows) < PAGE_ROWS:
                 return
-            edge = self._keys.event(self._version_of(groups[-1][0]))
+            edge = self._keys.event(groups[-1][0])
             begin, end = (begin, edge) if reverse else (keys.after(edge), end)
 
     def event(self, version: Version) -> StoredEvent:
@@ -143,7 +155,7 @@ class History:
     def events_at(self, versions: Sequence[Version]) -> Iterator[StoredEvent]:
         """The events at ``versions``, in their order; raises NotFoundError where one is not there."""
         for start in range(0, len(versions), ASSEMBLED_EVENTS):
-            yield from self._assemble(self._rows_at(versions[start : start + ASSEMBLED_EVENTS]))
+            yield from self._assemble(self._at(versions[start : start + ASSEMBLED_EVENTS]))
 
     def has(self, version: Version) -> bool:
         """Whether there is an event at ``version``."""
@@ -259,19 +271,14 @@ class History:
 
     def blobs(self, digests: Sequence[bytes]) -> list[bytes]:
         """Contents stored in the project's tenant, by their SHA-256; raises DamagedError where one is missing."""
-        return self._engine.run(lambda transaction: self._read_blobs(transaction, digests))
-
-    def _read_blobs(self, transaction: Transaction, digests: Sequence[bytes]) -> list[bytes]:
         wanted = [keys.blob(self._tenant_prefix, digest) for digest in digests]
-        contents = []
-        for key, first in zip(wanted, transaction.get_many(wanted, snapshot=True), strict=True):
-            if first is None:
-                raise records.DamagedError("a stored content is missing")
-            stored = first
-            if len(first) == records.CHUNK_BYTES:
-                stored += b"".join(value for _, value in transaction.get_range(*keys.within(key), snapshot=True))
-            contents.append(records.decompress(stored))
-        return contents
+        stored = self._engine.run(lambda transaction: read_whole(transaction, wanted))
+        if None in stored:
+            raise records.DamagedError("a stored content is missing")
+        values = dict(zip(digests, [value or b"" for value in stored], strict=True))
+        stubs = [(digest, stub) for digest, value in values.items() if (stub := records.content_stub(value))]
+        thawed = self._thawing.contents(stubs) if stubs else {}
+        return [thawed[digest] if digest in thawed else records.decompress(values[digest]) for digest in digests]
 
     def _page(self, begin: bytes, end: bytes, *, reverse: bool = False, limit: int = PAGE_ROWS) -> list[KeyValue]:
         return self._engine.run(
@@ -287,33 +294,24 @@ class History:
                 return
             begin, end = (begin, rows[-1][0]) if reverse else (keys.after(rows[-1][0]), end)
 
-    def _rows_at(self, versions: Sequence[Version]) -> list[list[KeyValue]]:
-        """For each version the pairs that hold its event."""
+    def _at(self, versions: Sequence[Version]) -> list[Located]:
+        """The events' values at ``versions``."""
         wanted = [self._keys.event(version) for version in versions]
+        stored = self._engine.run(lambda transaction: read_whole(transaction, wanted))
+        found = []
+        for version, value in zip(versions, stored, strict=True):
+            if value is None:
+                raise NotFoundError(f"Project {self.name} has no event at version {version}.")
+            found.append(_located(version, value))
+        return found
 
-        def read(transaction: Transaction) -> list[list[KeyValue]]:
-            groups = []
-            for version, key, first in zip(versions, wanted, transaction.get_many(wanted, snapshot=True), strict=True):
-                if first is None:
-                    raise NotFoundError(f"Project {self.name} has no event at version {version}.")
-                more = []
-                if len(first) == records.CHUNK_BYTES:
-                    more = transaction.get_range(*keys.within(key), snapshot=True)
-                groups.append([(key, first), *more])
-            return groups
-
-        return self._engine.run(read)
-
-    def _assemble(self, groups: list[list[KeyValue]]) -> Iterator[StoredEvent]:
-        found = [self._record_of(rows) for rows in groups]
-        lifted = sorted({record.digest for _, record in found if record.digest})
+    def _assemble(self, found: Sequence[Located]) -> Iterator[StoredEvent]:
+        whole = list(self._thawing.events(found))
+        lifted = sorted({record.digest for _, record in whole if record.digest})
         contents = dict(zip(lifted, self.blobs(lifted), strict=True)) if lifted else {}
-        for version, record in found:
+        for version, record in whole:
             data = record.whole(contents[record.digest]) if record.digest else record.rest
             yield StoredEvent(version, record.recorded_us, data)
-
-    def _record_of(self, rows: list[KeyValue]) -> tuple[Version, EventRecord]:
-        return self._version_of(rows[0]), EventRecord.decode(b"".join(value for _, value in sorted(rows)))
 
     def _version_of(self, row: KeyValue) -> Version:
         # A chunk's key goes on behind the version, so it is found from the front.
@@ -331,3 +329,11 @@ class History:
 
     def _resource_of(self, key: bytes) -> str:
         return keys.text_before_version(key, self._keys.paths)
+
+
+def _located(version: Version, value: bytes) -> Located:
+    return Located(version, EventRecord.decode(value))
+
+
+def _outline(located: Located) -> Outline:
+    return Outline(located.version, located.record.recorded_us, decode(located.record.hollow()))

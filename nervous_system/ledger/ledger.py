@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Container, Sequence
 from functools import partial
 
 from nervous_system.contract import Origin
 from nervous_system.errors import ContractError, EnchantedError, NotFoundError
 from nervous_system.landing import Batch, Cursor, Refusal
 from nervous_system.ledger import keys
+from nervous_system.ledger import rebuilding as rebuild
 from nervous_system.ledger.append import Landed, Landing, Place, read_cursor
 from nervous_system.ledger.audit import Audit
+from nervous_system.ledger.cold import ArchivedRow, ColdStore, Offloaded
 from nervous_system.ledger.engines import open_engine
 from nervous_system.ledger.formats import check_format, mark_format
+from nervous_system.ledger.gate import gate_key
 from nervous_system.ledger.history import History
 from nervous_system.ledger.keys import ProjectKeys
 from nervous_system.ledger.lineage import ForkedHistory
+from nervous_system.ledger.offloading import Offloading
 from nervous_system.ledger.records import DamagedError, Head
 from nervous_system.ledger.snapshots import SnapshotStore
+from nervous_system.ledger.standing import standing_contents
+from nervous_system.ledger.thawing import LazyColdStore
 from nervous_system.ledger.tls import TLS
 from nervous_system.ledger.transaction import Engine, Transaction
 from nervous_system.ledger.versions import MAX_INCARNATION, Version
@@ -48,10 +54,12 @@ class Ledger:
     Args:
         engine: where the keys are; closed with the ledger.
         root: the top directory; another one gives a ledger of its own on the same engine.
+        cold: opens what has the bytes that stubs stand for; called when the first is met, and closed with the ledger.
     """
 
-    def __init__(self, engine: Engine, root: str = ROOT) -> None:
+    def __init__(self, engine: Engine, root: str = ROOT, cold: Callable[[], ColdStore] | None = None) -> None:
         self._engine = engine
+        self._cold = LazyColdStore(cold)
         self._root = root
         self._marked: bytes | None = None
         self._places: dict[ProjectName, Place] = {}
@@ -67,10 +75,12 @@ class Ledger:
             SettingsError: the address is no use, or the ledger has another format.
             UnavailableError: the engine does not answer.
         """
-        return cls(open_engine(settings.require("ledger"), create=create, tls=TLS.of(settings)))
+        engine = open_engine(settings.require("ledger"), create=create, tls=TLS.of(settings))
+        return cls(engine, cold=partial(_open_archive, settings))
 
     def close(self) -> None:
-        """Frees the engine."""
+        """Frees the engine, and the archive where it was needed."""
+        self._cold.close()
         self._engine.close()
 
     def cursor(self, sink: str, stream: StreamIdentity, partition: int) -> Cursor:
@@ -78,29 +88,60 @@ class Ledger:
         key = self._cursor_key(sink, stream, partition)
         return self._engine.run(lambda transaction: read_cursor(transaction, key))
 
-    def land(self, sink: str, batch: Batch, *, whole: bool = False) -> Landed:
+    def land(self, sink: str, batch: Batch, *, whole: bool = False, rebuilding: bool = False) -> Landed:
         """Lands a batch in order, in transactions of whole messages that each move the cursor.
 
         Args:
             sink: whose cursor moves.
             batch: of one partition.
             whole: land no transaction of which an event is refused; otherwise the rest of it is.
+            rebuilding: the batch comes from the archive, and may land while a rebuild keeps all others out.
 
         Raises:
             CursorMovedError: another worker has landed in this partition meanwhile.
+            GateError: it is being rebuilt or moved.
             RefusedError: with ``whole``, events are refused.
             LedgerError: the engine refuses; what was landed before stays, and the cursor says how far.
         """
         total = Landed()
         cursor_key = self._cursor_key(sink, batch.stream, batch.partition)
+        gate = b"" if rebuilding else gate_key(self._system())
         for share in batch.split(TRANSACTION_BYTES, TRANSACTION_EVENTS):
             places = {project: self._place(project) for project in share.projects}
-            landing = Landing(share, places, cursor_key)
+            landing = Landing(share, places, cursor_key, gate)
             landed = self._engine.run(partial(_write_whole, landing) if whole else landing.write)
             total.events += landed.events
             total.duplicates += landed.duplicates
             total.refusals += landed.refusals
         return total
+
+    def begin_rebuild(self, found_good: rebuild.Standing | None = None) -> None:
+        """Keeps all others from landing until ``end_rebuild``; safe to be called again.
+
+        Args:
+            found_good: the ``cursors`` at which what the ledger holds was found to be the archive's beginning.
+
+        Raises:
+            NotEmptyError: the ledger holds events, no rebuild was begun, and it is not there that it was found good.
+            SettingsError: the cluster's versions must be raised first.
+        """
+        rebuild.mark(self._engine, self._system(), found_good or {})
+
+    def end_rebuild(self) -> None:
+        """Lets all land again."""
+        rebuild.unmark(self._engine, self._system())
+
+    def cursors(self) -> rebuild.Standing:
+        """Where every sink stands that has landed anything."""
+        return rebuild.cursors(self._engine, self._system())
+
+    def is_empty(self) -> bool:
+        """Whether nobody has landed anything, and no rebuild was begun."""
+        return rebuild.is_empty(self._engine, self._system())
+
+    def is_rebuilding(self) -> bool:
+        """Whether a rebuild was begun and is not finished."""
+        return rebuild.is_marked(self._engine, self._system())
 
     def projects(self) -> list[ProjectName]:
         """Every project that has a history."""
@@ -122,6 +163,12 @@ class Ledger:
         """The history of a project; raises NotFoundError where there is none, DamagedError where its past is no use."""
         return self._history(project, MAX_INCARNATION + 1)
 
+    def own_history(self, project: ProjectName) -> History:
+        """A project's own events: of a fork, without what it shares. Raises NotFoundError where there is none."""
+        if project not in self._places and self._engine.directory(self._path(project), create=False) is None:
+            raise NotFoundError(f"There is no project {project} in the ledger.")
+        return History(self._engine, project, self._place(project), self._cold)
+
     def _history(self, project: ProjectName, before: int) -> History:
         """The history of a project that must be older than incarnation ``before``.
 
@@ -135,7 +182,7 @@ class Ledger:
         place = self._place(project)
         origin = self._origin(place)
         if origin is None:
-            return History(self._engine, project, place)
+            return History(self._engine, project, place, self._cold)
         if origin.incarnation >= before:
             raise DamagedError(f"the forks that {project} goes back to do not get older")
         parent = self._history(ProjectName(project.tenant, origin.project_id), origin.incarnation)
@@ -163,6 +210,36 @@ class Ledger:
     def snapshots(self, project: ProjectName) -> SnapshotStore:
         """Where a project's snapshots are written."""
         return SnapshotStore(self._engine, self._place(project))
+
+    def offload(self, project: ProjectName, rows: Sequence[ArchivedRow], keep: Container[bytes] = ()) -> Offloaded:
+        """Replaces the bytes of events, and of contents that they carry, by stubs that say where the archive has them.
+
+        May be done again and at any time, beside whoever reads or lands: every answer stays the same. What does not
+        match is never replaced. Interrupted, what was done is done.
+
+        Args:
+            project: which has its own events, and not those that it shares as a fork.
+            rows: events that the archive was found to have.
+            keep: SHA-256 of contents that stay, and with them the events that carry them; see ``standing_contents``.
+                Events behind the last snapshot stay as well: what stands now is made of it and them.
+
+        Raises:
+            LedgerError, UnavailableError: the engine does not take it.
+        """
+        # No version that knows of no stubs may read them.
+        self._system()
+        return Offloading(self._engine, project, self._place(project), keep).run(rows)
+
+    def standing_contents(self, project: ProjectName, since_us: int) -> set[bytes]:
+        """SHA-256 of all contents that a tree of the project had at any time since ``since_us``, in microseconds.
+
+        With them those of parts, and of contents that diffs lead on from. Raises NotFoundError for no project.
+        """
+        return standing_contents(self.history(project), since_us)
+
+    def reclaim(self) -> int:
+        """Gives free room of the embedded file back to the disk: how many bytes. A cluster does so by itself: 0."""
+        return self._engine.reclaim()
 
     def audit(self, project: ProjectName) -> Audit:
         """What verification reads of a project besides its history; raises NotFoundError where there is none."""
@@ -208,3 +285,10 @@ def _write_whole(landing: Landing, transaction: Transaction) -> Landed:
     if landed.refusals:
         raise RefusedError(landed.refusals)
     return landed
+
+
+def _open_archive(settings: Settings) -> ColdStore:
+    # Loaded where it is needed: Parquet and S3 take longer to load than most questions take to answer.
+    from nervous_system.archive.reading import open_archive
+
+    return open_archive(settings)

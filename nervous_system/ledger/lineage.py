@@ -62,7 +62,7 @@ class ForkedHistory(History):
     """
 
     def __init__(self, engine: Engine, name: ProjectName, place: Place, origin: Origin, parent: History) -> None:
-        super().__init__(engine, name, place)
+        super().__init__(engine, name, place, parent._thawing.cold)
         self.origin = origin
         self.parent = parent
         through = parent.version_of_event(origin.through_event_id)
@@ -101,6 +101,11 @@ class ForkedHistory(History):
         for is_own, run in groupby(versions, self.owns):
             wanted = list(run)
             yield from super().events_at(wanted) if is_own else self.parent.events_at(wanted)
+
+    def outlines_here(self, versions: Sequence[Version]) -> list[Outline]:
+        own = [version for version in versions if self.owns(version)]
+        shared = [version for version in versions if not self.owns(version)]
+        return super().outlines_here(own) + (self.parent.outlines_here(shared) if shared else [])
 
     def has(self, version: Version) -> bool:
         return super().has(version) if self.owns(version) else self._shares(version)
@@ -241,4 +246,4 @@ def own_part(history: History) -> History:
     """A project's own events: of a fork, without what it shares."""
     if not isinstance(history, ForkedHistory):
         return history
-    return History(history._engine, history.name, history._place)
+    return History(history._engine, history.name, history._place, history._thawing.cold)

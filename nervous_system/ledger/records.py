@@ -10,6 +10,7 @@ from enum import IntEnum
 from typing import NamedTuple
 
 from nervous_system.errors import EnchantedError
+from nervous_system.ledger.cold import ContentStub, Position
 from nervous_system.ledger.versions import STAMP_BYTES, Version
 
 DIGEST_BYTES = 32
@@ -23,6 +24,7 @@ DEFLATE_FROM_BYTES = 512
 
 _EVENT = struct.Struct(">BqII")
 _PLAIN, _LIFTED, _REST_DEFLATED = 0, 1, 2
+_ARCHIVED = 4
 _PATH = struct.Struct(">BIqq32s32s")
 _HEAD = struct.Struct(">BQ32sqq")
 _ID = struct.Struct(">32s32s")
@@ -134,24 +136,38 @@ class ContentForm(IntEnum):
 
 
 _FORMS = {form.value: form for form in ContentForm}
+_COLD = 0x80
 
 
 class ContentSource(NamedTuple):
     """A content's source: the tenant's blob of its hash, the event that carries it whole, or one that leads to it.
 
-    The last, in parts or as a diff, is a claim; the others have been found to have the hash.
+    The last, in parts or as a diff, is a claim; the others have been found to have the hash. Where ``is_cold``, its
+    bytes were replaced by a stub.
     """
 
     form: ContentForm
     version: Version
+    is_cold: bool = False
 
     @classmethod
     def decode(cls, data: bytes) -> ContentSource:
         """Reads a value completed at commit."""
-        return cls(_FORMS[data[STAMP_BYTES]], Version(data[STAMP_BYTES + 1], data[:STAMP_BYTES]))
+        form = data[STAMP_BYTES]
+        version = Version(data[STAMP_BYTES + 1], data[:STAMP_BYTES])
+        return cls(_FORMS[form & ~_COLD], version, bool(form & _COLD))
+
+    def cooled(self) -> ContentSource:
+        """The same, cold."""
+        return self._replace(is_cold=True)
+
+    def encode(self) -> bytes:
+        """The value of ``("content", hash)``."""
+        form = self.form | _COLD if self.is_cold else self.form
+        return self.version.stamp + content_suffix(form, self.version.incarnation)
 
 
-def content_suffix(form: ContentForm, incarnation: int) -> bytes:
+def content_suffix(form: int, incarnation: int) -> bytes:
     """What follows the versionstamp in the value of ``("content", hash)``."""
     return bytes((form, incarnation))
 
@@ -165,6 +181,7 @@ class EventRecord(NamedTuple):
         cut_at: where the content belongs in them.
         cut_bytes: the content's size.
         digest: the content's SHA-256; empty where nothing was cut out.
+        archived_at: where the log had it, of which the archive has the bytes; None where they are here.
     """
 
     recorded_us: int
@@ -172,9 +189,12 @@ class EventRecord(NamedTuple):
     cut_at: int = 0
     cut_bytes: int = 0
     digest: bytes = b""
+    archived_at: Position | None = None
 
     def encode(self) -> bytes:
         """The value of ``("event", version)``, before it is split into chunks."""
+        if self.archived_at is not None:
+            return _EVENT.pack(_ARCHIVED, self.recorded_us, 0, 0) + self.archived_at.encode()
         form = _LIFTED if self.digest else _PLAIN
         rest = self.rest
         if len(rest) >= DEFLATE_FROM_BYTES:
@@ -186,9 +206,11 @@ class EventRecord(NamedTuple):
     @classmethod
     def decode(cls, data: bytes) -> EventRecord:
         """Reads what ``encode`` wrote; raises DamagedError where it is something else."""
-        if len(data) < _EVENT.size or data[0] > _LIFTED | _REST_DEFLATED:
+        if len(data) < _EVENT.size or data[0] > _ARCHIVED:
             raise DamagedError("an event's value cannot be read")
         form, recorded_us, cut_at, cut_bytes = _EVENT.unpack_from(data)
+        if form == _ARCHIVED:
+            return cls(recorded_us, b"", archived_at=_position(data[_EVENT.size :]))
         rest_at = _EVENT.size + (DIGEST_BYTES if form & _LIFTED else 0)
         digest, rest = data[_EVENT.size : rest_at], data[rest_at:]
         if form & _REST_DEFLATED:
@@ -217,6 +239,13 @@ class EventRecord(NamedTuple):
         return self.whole(bytes(self.cut_bytes))
 
 
+def _position(data: bytes) -> Position:
+    try:
+        return Position.decode(data)
+    except (struct.error, ValueError) as error:
+        raise DamagedError("an event's stub cannot be read") from error
+
+
 def compress(content: bytes) -> bytes:
     """A content as it is stored: deflated where that makes it smaller."""
     deflated = zlib.compress(content, 6)
@@ -231,6 +260,14 @@ def decompress(stored: bytes) -> bytes:
         return zlib.decompress(stored[1:])
     except zlib.error as error:
         raise DamagedError("a stored content cannot be inflated") from error
+
+
+def content_stub(stored: bytes) -> ContentStub | None:
+    """The stub that stands for a stored content; None where the content itself is there."""
+    try:
+        return ContentStub.decode(stored)
+    except (struct.error, ValueError) as error:
+        raise DamagedError("a stored content's stub cannot be read") from error
 
 
 def chunks(value: bytes) -> list[bytes]:

@@ -177,8 +177,10 @@ class SnapshotStore:
         for whole in contents:
             blob, source = keys.blob(self._tenant_prefix, whole.digest), self._keys.content(whole.digest)
             first, *more = records.chunks(records.compress(whole.content))
-            # A blob is taken to be whole where its first chunk is there, which therefore comes last.
-            self._write([(keys.chunk(blob, number), piece) for number, piece in enumerate(more, start=1)])
+            # A blob is taken to be whole where its first chunk is there, which therefore comes last. Where it is there
+            # already, nothing is written behind it: it may have become a stub meanwhile, and lost what was.
+            if more and self._engine.run(partial(_get, wanted=[blob]))[0] is None:
+                self._write([(keys.chunk(blob, number), piece) for number, piece in enumerate(more, start=1)])
             suffix = records.content_suffix(ContentForm.BLOB, whole.version.incarnation)
             ready.append((source, whole.version.stamp + suffix, blob, first))
         for start in range(0, len(ready), GROUP_CHUNKS):
@@ -209,11 +211,13 @@ def _set(transaction: Transaction, pairs: Sequence[KeyValue]) -> None:
 
 
 def _set_sources(transaction: Transaction, ready: Sequence[tuple[bytes, bytes, bytes, bytes]]) -> None:
-    stored = transaction.get_many([source for source, *_ in ready])
-    for (source, value, blob, first), present in zip(ready, stored, strict=True):
+    sources = transaction.get_many([source for source, *_ in ready])
+    blobs = transaction.get_many([blob for *_, blob, _ in ready])
+    for (source, value, blob, first), present, standing in zip(ready, sources, blobs, strict=True):
         # What is stored whole already stays as it is.
         if present is None or ContentSource.decode(present).form == ContentForm.EVENT:
-            transaction.set(blob, first)
+            if standing is None or (len(first) < records.CHUNK_BYTES and records.content_stub(standing) is not None):
+                transaction.set(blob, first)
             transaction.set(source, value)
 
 

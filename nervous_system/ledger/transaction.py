@@ -155,4 +155,9 @@ class Engine(Protocol):
         """The names below ``path``, sorted; empty where it is absent."""
         ...
 
+    def reclaim(self) -> int:
+        """Gives room that is free in its files back to the disk, beside others at work: bytes; 0 where that is not its
+        affair."""
+        ...
+
     def close(self) -> None: ...

@@ -17,6 +17,7 @@ from nervous_system.ledger.ledger import Ledger
 from nervous_system.ledger.transaction import Engine, LedgerError, Transaction
 from nervous_system.projects import ProjectName
 from tests import samples
+from tests.contract.cold import ColdFile
 from tests.samples import PROJECT, STREAM
 
 T = TypeVar("T")
@@ -34,6 +35,7 @@ class Hub:
     root: str
     partition: int = 0
     sequence: int = 0
+    archive: ColdFile | None = None
 
     def message(
         self, *events: SwarmEvent | bytes, project: ProjectName = PROJECT, recorded_us: int | None = None
@@ -50,6 +52,8 @@ class Hub:
     def land(self, *messages: LandedMessage) -> Landed:
         """Lands messages as one batch."""
         first = messages[0].sequence
+        if self.archive is not None:
+            self.archive.take(messages)
         return self.ledger.land(SINK, samples.batch(*messages, after=first - 1, partition=self.partition))
 
     def put(self, *events: SwarmEvent | bytes, recorded_us: int | None = None) -> Landed:
@@ -70,10 +74,17 @@ class Hub:
 
 
 @contextmanager
-def opened_hub(engine: Engine, address: str) -> Iterator[Hub]:
-    """A hub whose ledger no other test shares; on a cluster it is removed afterwards."""
+def opened_hub(engine: Engine, address: str, archive: ColdFile | None = None) -> Iterator[Hub]:
+    """A hub whose ledger no other test shares; on a cluster it is removed afterwards.
+
+    Args:
+        engine: where the ledger is.
+        address: of the same engine.
+        archive: takes all that lands, and is read where the ledger has stubs.
+    """
     root = f"enchanted-tests-{uuid.uuid4().hex}"
-    yield Hub(Ledger(engine, root), root)
+    cold = None if archive is None else lambda: archive
+    yield Hub(Ledger(engine, root, cold), root, archive=archive)
     if address.startswith("fdb:"):
         fdb = load_binding()
         fdb.directory.remove_if_exists(fdb.open(address.removeprefix("fdb://")), (root,))
@@ -113,6 +124,9 @@ class ForgetfulEngine:
 
     def list_directories(self, path: tuple[str, ...]) -> list[str]:
         return self._inner.list_directories(path)
+
+    def reclaim(self) -> int:
+        return self._inner.reclaim()
 
     def close(self) -> None:
         self._inner.close()

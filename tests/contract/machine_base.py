@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import tempfile
 from contextlib import ExitStack
 
 from hypothesis.stateful import RuleBasedStateMachine
@@ -23,6 +24,7 @@ from replay.undoing.selection import Selection
 from replay.undoing.writing import told_of
 from replay.verification import Verification
 from tests import samples
+from tests.contract.cold import ColdFile
 from tests.contract.hub import Hub, opened_hub
 from tests.contract.machine_draws import CONFLICT, Answer, Asked, Shift
 from tests.contract.machine_model import OPERATOR, Files, Project, Told, When
@@ -47,7 +49,8 @@ class Works(RuleBasedStateMachine):
         self.stack = ExitStack()
         self.address = address
         self.is_disputed = is_disputed
-        self.hub: Hub = self.stack.enter_context(opened_hub(engine, address))
+        self.archive = ColdFile(self.stack.enter_context(tempfile.TemporaryFile()))  # noqa: SIM115 - left with the stack
+        self.hub: Hub = self.stack.enter_context(opened_hub(engine, address, self.archive))
         self.own_engine: Engine | None = None
         self.model: dict[ProjectName, Project] = {name: Project() for name in NAMES}
         self.pending: list[tuple[LandedMessage, Project, list[Told]]] = []

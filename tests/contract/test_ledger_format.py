@@ -35,3 +35,15 @@ def test_another_format_is_refused(hub: Hub, engine: Engine, value: bytes | None
     engine.run(lambda transaction: transaction.clear(key) if value is None else transaction.set(key, value))
     with pytest.raises(SettingsError, match="format"):
         Ledger(engine, hub.root)
+
+
+def test_the_format_before_stubs_is_read_and_marked_anew(hub: Hub, engine: Engine) -> None:
+    hub.put(event(1))
+    prefix = engine.directory((hub.root, SYSTEM))
+    assert prefix is not None
+    key = tuples.pack(("format",), prefix)
+    engine.run(lambda transaction: transaction.set(key, (2).to_bytes(2, "big")))
+    hub.ledger = Ledger(engine, hub.root)
+    hub.put(event(2))
+    assert len(hub.data()) == 2
+    assert engine.run(lambda transaction: transaction.get(key)) == FORMAT.to_bytes(2, "big")

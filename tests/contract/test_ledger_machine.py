@@ -241,13 +241,25 @@ class TimeMachine(Works):
         if model.told:
             self.hub.ledger.raise_incarnation(name)
 
+    @rule(project=projects, newest=places, stays=st.booleans())
+    def offload(self, project: int, newest: int, stays: bool) -> None:
+        """Bytes of all but the newest events are in the archive only; which of them stay, for speed, is no matter."""
+        self.flush()
+        name, model = self._project(project)
+        rows = self.archive.rows(name)
+        rows = rows[: max(0, len(rows) - newest)]
+        keep = self.hub.ledger.standing_contents(name, self.clock_us) if stays and model.told else ()
+        offloaded = self.hub.ledger.offload(name, rows, keep)
+        assert offloaded.differences == ()
+        assert offloaded.events + offloaded.kept >= len({row.event_id for row in rows})
+
     @rule()
     def reopen(self) -> None:
         self.flush()
         if self.own_engine is not None:
             self.own_engine.close()
         self.own_engine = open_engine(self.address)
-        self.hub.ledger = Ledger(self.own_engine, self.hub.root)
+        self.hub.ledger = Ledger(self.own_engine, self.hub.root, lambda: self.archive)
         self.keepers.clear()
         self.shared_contents.clear()
 

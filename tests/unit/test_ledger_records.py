@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nervous_system.ledger import records
+from nervous_system.ledger.cold import ContentStub, Position
 from nervous_system.ledger.records import (
     CHUNK_BYTES,
     LIFT_FROM_BYTES,
@@ -22,6 +23,7 @@ from nervous_system.ledger.records import (
     PathChange,
 )
 from nervous_system.ledger.versions import MAX_INCARNATION, Version
+from nervous_system.streams import StreamIdentity
 
 signed = st.integers(-(2**63), 2**63 - 1)
 stamps = st.binary(min_size=12, max_size=12)
@@ -121,3 +123,42 @@ def test_chunks_are_whole_and_within_their_limit(size: int) -> None:
     assert b"".join(pieces) == value
     assert len(pieces) == max(1, -(-size // CHUNK_BYTES))
     assert all(len(piece) == CHUNK_BYTES for piece in pieces[:-1])
+
+
+positions = st.builds(
+    Position,
+    st.builds(StreamIdentity, st.text(min_size=1).filter(lambda name: "\0" not in name), st.integers(0, 2**63)),
+    st.integers(0, 2**32 - 1),
+    st.integers(0, 2**64 - 1),
+    st.integers(0, 2**32 - 1),
+)
+
+
+@given(positions, signed)
+def test_stubs_of_events_read_back(position: Position, recorded_us: int) -> None:
+    stub = EventRecord(recorded_us, b"", archived_at=position)
+    assert EventRecord.decode(stub.encode()) == stub
+
+
+@given(positions, st.sampled_from(["shop", "a"]), st.binary(max_size=600))
+def test_stubs_of_contents_read_back_and_are_no_contents(position: Position, project: str, content: bytes) -> None:
+    for stub in (ContentStub(project, position), ContentStub()):
+        assert records.content_stub(stub.encode()) == stub
+    assert records.content_stub(records.compress(content)) is None
+
+
+@pytest.mark.parametrize(
+    "value", [b"\x04" + bytes(16), b"\x04" + bytes(32) + b"\xff", b"\x04" + bytes(32) + b"no stream"]
+)
+def test_a_damaged_stub_is_called_so(value: bytes) -> None:
+    with pytest.raises(DamagedError, match="damaged"):
+        EventRecord.decode(value)
+    with pytest.raises(DamagedError, match="damaged"):
+        records.content_stub(b"\x02shop\0" + value[17:])
+
+
+@given(st.sampled_from(ContentForm), incarnations, stamps)
+def test_sources_of_contents_read_back(form: ContentForm, incarnation: int, stamp: bytes) -> None:
+    source = ContentSource(form, Version(incarnation, stamp))
+    assert ContentSource.decode(source.encode()) == source
+    assert ContentSource.decode(source.cooled().encode()) == source.cooled() != source

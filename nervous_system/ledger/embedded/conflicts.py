@@ -35,6 +35,12 @@ def last_version(connection: apsw.Connection) -> int:
     return row[0] or 0
 
 
+def raise_last(connection: apsw.Connection, version: int) -> None:
+    """Has the next commit get a version above ``version``, as if one that wrote nothing had it."""
+    if last_version(connection) < version:
+        connection.execute(APPEND, (version, time.time(), RangeSet().to_bytes()))
+
+
 class CommitLog:
     """Commits of the last seconds. Used by who holds the write lock."""
 

@@ -8,8 +8,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
+from nervous_system.ledger.embedded import conflicts
 from nervous_system.ledger.embedded.commits import Commit, Committer
 from nervous_system.ledger.embedded.directories import Directories
+from nervous_system.ledger.embedded.reclaiming import reclaim
 from nervous_system.ledger.embedded.refusals import RETRYABLE
 from nervous_system.ledger.embedded.snapshots import Snapshot, Snapshots
 from nervous_system.ledger.embedded.storage import Storage
@@ -67,8 +69,16 @@ class EmbeddedEngine:
     def list_directories(self, path: tuple[str, ...]) -> list[str]:
         return self._directories.names(path)
 
+    def reclaim(self) -> int:
+        return reclaim(self._storage)
+
     def close(self) -> None:
         self._storage.close()
+
+    def raise_version(self, least: int) -> None:
+        """Has all later commits get versions above ``least``."""
+        with self._storage.writing() as connection:
+            conflicts.raise_last(connection, least)
 
     def snapshot(self) -> Snapshot:
         """A snapshot of now, for a transaction."""

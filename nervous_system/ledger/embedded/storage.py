@@ -121,6 +121,16 @@ class Storage:
             finally:
                 self.give_back(writer)
 
+    @contextmanager
+    def alone(self) -> Iterator[apsw.Connection]:
+        """A connection that no other thread of this engine writes beside, for what cannot be in a transaction."""
+        with self._writing, self.sentences():
+            writer = self.take(to_write=True)
+            try:
+                yield writer
+            finally:
+                self.give_back(writer)
+
     def _end(self, writer: apsw.Connection) -> None:
         try:
             writer.execute("COMMIT")
@@ -237,10 +247,12 @@ def _prepare(connection: apsw.Connection, path: Path) -> None:
     deadline = time.monotonic() + BUSY_LIMIT_S
     while True:
         try:
-            if _number(connection, "PRAGMA application_id") == APPLICATION_ID:
+            if number(connection, "PRAGMA application_id") == APPLICATION_ID:
                 return
-            if _number(connection, "SELECT count(*) FROM sqlite_schema") > 0 and not _is_ledger_now(connection):
+            if number(connection, "SELECT count(*) FROM sqlite_schema") > 0 and not _is_ledger_now(connection):
                 raise SettingsError(f"{path} is an SQLite database, but not a ledger: name another file.")
+            # So that the file can get smaller; to be said before there is anything in it.
+            connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute(f"BEGIN IMMEDIATE; {SCHEMA} COMMIT")
             return
@@ -255,10 +267,11 @@ def _prepare(connection: apsw.Connection, path: Path) -> None:
 
 def _is_ledger_now(connection: apsw.Connection) -> bool:
     """Whether another process has made the file a ledger between our two questions."""
-    return _number(connection, "PRAGMA application_id") == APPLICATION_ID
+    return number(connection, "PRAGMA application_id") == APPLICATION_ID
 
 
-def _number(connection: apsw.Connection, question: str) -> int:
+def number(connection: apsw.Connection, question: str) -> int:
+    """The one number that a question gives."""
     row: Any = connection.execute(question).fetchone()
     return int(row[0])
 

@@ -12,11 +12,17 @@ from nervous_system.streams import StreamIdentity
 
 
 class LedgerSink:
-    """Lands batches in the ledger, events and cursor in the same transaction."""
+    """Lands batches in the ledger, events and cursor in the same transaction.
+
+    Args:
+        settings: give the address.
+        rebuilding: what lands comes from the archive, and passes the mark that keeps all others out meanwhile.
+    """
 
     name = "ledger"
+    may_begin_late = False
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, *, rebuilding: bool = False) -> None:
         # A batch is a transaction, so that it lands whole or not at all.
         self.limits = Limits(
             min(settings.batch_max_events, TRANSACTION_EVENTS),
@@ -24,6 +30,7 @@ class LedgerSink:
             settings.batch_max_age_s,
         )
         self._settings = settings
+        self._rebuilding = rebuilding
         self._ledger: Ledger | None = None
 
     def open(self) -> None:
@@ -32,12 +39,12 @@ class LedgerSink:
 
     def cursor(self, stream: StreamIdentity, partition: int) -> Cursor:
         """How far the ledger has landed a partition of the stream."""
-        return self._opened().cursor(self.name, stream, partition)
+        return self.ledger.cursor(self.name, stream, partition)
 
     def land(self, batch: Batch) -> Sequence[Refusal]:
         """Lands the batch, or refuses events whose id is there with other bytes, and lands nothing."""
         try:
-            self._opened().land(self.name, batch, whole=True)
+            self.ledger.land(self.name, batch, whole=True, rebuilding=self._rebuilding)
         except RefusedError as error:
             return error.refusals
         return ()
@@ -45,13 +52,15 @@ class LedgerSink:
     def check(self) -> None:
         """Raises LedgerError or UnavailableError where the engine does not read."""
         # Any one key; that there is no such stream is no matter.
-        self._opened().cursor(self.name, StreamIdentity("", 0), 0)
+        self.ledger.cursor(self.name, StreamIdentity("", 0), 0)
 
     def close(self) -> None:
         """Closes the engine."""
         if self._ledger is not None:
             self._ledger.close()
 
-    def _opened(self) -> Ledger:
+    @property
+    def ledger(self) -> Ledger:
+        """What it lands in, once it is open."""
         assert self._ledger is not None, "open() comes first"
         return self._ledger

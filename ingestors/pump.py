@@ -60,6 +60,10 @@ class DeliveryGapError(EnchantedError):
     """Messages went to another worker, or come a second time: this one starts again from the sink's cursor."""
 
 
+class RemovedError(EnchantedError):
+    """The log no longer has what the sink lacks: the sink was put back to before messages were removed."""
+
+
 class LogFellBackError(EnchantedError):
     """The log ends before what was landed: it lost its end, and would give the same numbers to other messages."""
 
@@ -233,6 +237,13 @@ class PartitionWorker:
                 f"The log {end}, but {self._sink.name} has landed up to {cursor.sequence}: the "
                 f"log lost its end. Nothing is landed until it is made anew: delete stream {self._stream.name}, and "
                 "let its producers send again what is not in the ledger."
+            )
+        removed = bus.removed_through(info, self._partition)
+        if cursor.sequence < removed and (cursor.sequence or not self._sink.may_begin_late):
+            raise RemovedError(
+                f"The log has nothing of partition {self._partition} up to {removed} any more, and {self._sink.name} "
+                f"has landed it up to {cursor.sequence} only: fill an empty one from the archive with `enchanted "
+                "rebuild`, or put a younger backup in its place. Nothing is landed until then."
             )
 
     async def _is_another(self, cursor: Cursor) -> bool:

@@ -27,6 +27,8 @@ class Sink(Protocol):
 
     name: str
     limits: Limits
+    may_begin_late: bool
+    """Whether one that is empty may begin with what the log still has; else it must have all, from the archive."""
 
     def open(self) -> None:
         """Connects and makes what must be there (tables, buckets); safe to be called again."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
+import ssl
+from collections.abc import Mapping
 from datetime import datetime
 
 import nats
@@ -13,7 +15,7 @@ from nats.aio.client import Client
 from nats.js import JetStreamContext, api
 from nats.js.errors import APIError, NotFoundError, ServiceUnavailableError
 
-from nervous_system import subjects
+from nervous_system import links, subjects
 from nervous_system.errors import AccessError, EnchantedError, SettingsError, UnavailableError
 from nervous_system.settings import Settings
 from nervous_system.streams import StreamIdentity
@@ -36,6 +38,10 @@ PUBLISH_DEADLINE_S = 60.0
 _ATOMIC_API_LEVEL = 2
 _API_LEVEL_KEY = "_nats.level"
 _VERSION_KEY = "_nats.ver"
+# In the metadata of a stream that takes nothing meanwhile: how many partitions it has.
+CLOSED_KEY = "enchanted.closed-partitions"
+# In a stream's metadata, followed by a partition: up to which sequence messages of it were removed on purpose.
+_REMOVED_KEY = "enchanted.removed-"
 
 _INVALID_REQUEST = 10025
 _MESSAGE_TOO_LARGE = 10054
@@ -46,15 +52,17 @@ async def connect(settings: Settings, *, patient: bool = False, ended: asyncio.E
     """A connection that reconnects for ever.
 
     Args:
-        settings: gives the address and the token.
+        settings: give the addresses and the credentials.
         patient: wait for a server that is not there yet, as a service does; a person is told at once.
         ended: where given, the connection ends when it is cut, and sets this, for who must look at the log again then.
 
     Raises:
-        AccessError: the token is wrong.
+        AccessError: the credentials or the certificates are refused.
+        SettingsError: a file that the settings name cannot be read.
         UnavailableError: no server answers.
     """
     url = settings.require("nats_url")
+    credentials = links.nats_options(settings)
     failures: list[Exception] = []
 
     async def on_error(error: Exception) -> None:
@@ -69,8 +77,8 @@ async def connect(settings: Settings, *, patient: bool = False, ended: asyncio.E
     async def attempt(*, reconnecting: bool) -> Client:
         client = Client()
         await client.connect(
-            url,
-            token=settings.nats_token or None,
+            url.split(","),
+            **credentials,
             connect_timeout=CONNECT_TIMEOUT_S,
             allow_reconnect=reconnecting,
             max_reconnect_attempts=-1 if reconnecting else 1,
@@ -94,7 +102,12 @@ async def connect(settings: Settings, *, patient: bool = False, ended: asyncio.E
 
 def _connection_failure(url: str, errors: list[Exception]) -> EnchantedError:
     if any("authorization violation" in str(error).lower() for error in errors):
-        return AccessError(f"NATS at {url} refuses the token: set ENCHANTED_NATS_TOKEN to the hub's token.")
+        return AccessError(
+            f"NATS at {url} refuses the token: set ENCHANTED_NATS_TOKEN to the hub's token, or ENCHANTED_NATS_USER and "
+            "ENCHANTED_NATS_PASSWORD."
+        )
+    if untrusted := next((error for error in errors if isinstance(error, ssl.SSLError)), None):
+        return AccessError(f"NATS at {url} and this machine do not trust each other: {links.told(untrusted)}.")
     return UnavailableError(
         f"The stack is not running: no NATS answers at {url}. Start the embedded stack with `enchanted up`, "
         "or set ENCHANTED_NATS_URL."
@@ -132,12 +145,36 @@ async def ensure_stream(context: JetStreamContext, settings: Settings) -> Stream
     info = await _stream(context, config)
     await _stream(context, dead)
     transform = info.config.subject_transform
-    if transform is None or transform.dest != subjects.partitioning(settings.partitions):
+    is_ours = transform is not None and transform.dest == subjects.partitioning(settings.partitions)
+    # One that takes nothing for now is read to its end by the workers that it has always had.
+    if not is_ours and closed_partitions(info) != settings.partitions:
         raise SettingsError(
             f"Stream {settings.stream} was made with another number of partitions than ENCHANTED_PARTITIONS="
             f"{settings.partitions}: set it to the number the stream was made with."
         )
     return identity(info)
+
+
+def closed_partitions(info: api.StreamInfo) -> int:
+    """How many partitions a stream has that takes nothing while they are changed; 0 for any other."""
+    return int((info.config.metadata or {}).get(CLOSED_KEY, 0))
+
+
+def removed_through(info: api.StreamInfo, partition: int) -> int:
+    """Up to which sequence messages of a partition were removed because every store had them; 0 where none were."""
+    return int((info.config.metadata or {}).get(f"{_REMOVED_KEY}{partition}", 0))
+
+
+async def mark_removed(context: JetStreamContext, stream: str, through: Mapping[int, int]) -> None:
+    """Notes in the stream itself, by partition, up to which sequence messages are about to be removed.
+
+    So that a store which is put back to before that is found to lack them.
+    """
+    info = await context.stream_info(stream)
+    raised = {part: last for part, last in through.items() if last > removed_through(info, part)}
+    if raised:
+        metadata = (info.config.metadata or {}) | {f"{_REMOVED_KEY}{part}": str(last) for part, last in raised.items()}
+        await context.update_stream(info.config.evolve(metadata=metadata))
 
 
 def identity(info: api.StreamInfo) -> StreamIdentity:

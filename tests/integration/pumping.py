@@ -6,9 +6,10 @@ import asyncio
 import random
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 from nats.js import JetStreamContext
+from nats.js.errors import NotFoundError
 
 from ingestors.pump import PartitionWorker
 from ingestors.sink import Limits
@@ -32,6 +33,7 @@ class KeptInMemory:
         # Of its own, so that its consumer is.
         self.name = f"memory{random.randrange(10**9)}"
         self.limits = limits
+        self.may_begin_late = False
         self.failures = list(failures)
         self.beginning = Cursor()
         self.batches: list[Batch] = []
@@ -103,7 +105,9 @@ async def working(
         sink.gate.set()
         stopping.set()
         await asyncio.gather(running, return_exceptions=True)
-        await context.delete_consumer(settings.stream, subjects.consumer(sink.name, partition))
+        # There is none where the worker would not begin.
+        with suppress(NotFoundError):
+            await context.delete_consumer(settings.stream, subjects.consumer(sink.name, partition))
 
 
 async def until(condition: Callable[[], Awaitable[bool]] | Callable[[], bool], what: str) -> None:

@@ -6,6 +6,7 @@ import asyncio
 import itertools
 import random
 import threading
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,10 +14,12 @@ import pytest
 from nats.js import JetStreamContext
 from prometheus_client import REGISTRY
 
+from infrastructure.local.stack import running_stack
 from ingestors.pulling import REQUEST_MESSAGES, Pull
 from ingestors.sink import Limits
-from nervous_system import subjects
+from nervous_system import bus, subjects
 from nervous_system.errors import UnavailableError
+from nervous_system.landing import Cursor
 from nervous_system.projects import ProjectName
 from nervous_system.publisher import Publisher
 from nervous_system.settings import Settings
@@ -34,6 +37,13 @@ _numbers = itertools.count(1)
 def project() -> ProjectName:
     """A project that no other test writes to."""
     return ProjectName("outage", f"p{next(_numbers)}-{random.randrange(10**9)}")
+
+
+@pytest.fixture
+def own_log(tmp_path: Path) -> Iterator[Settings]:
+    """A log that no other test writes to."""
+    with running_stack(tmp_path / "home", ["nats"]) as settings:
+        yield settings
 
 
 def test_messages_that_another_worker_took_leave_no_hole(servers: Settings, project: ProjectName) -> None:
@@ -145,3 +155,30 @@ def test_the_worker_of_snapshots_waits_for_room_on_the_disk(tmp_path: Path) -> N
         finally:
             worker.kill()
             worker.communicate(timeout=30)
+
+
+@pytest.mark.parametrize(
+    ("landed", "may_begin_late", "lands"), [(0, False, 0), (1, True, 0), (0, True, 3), (2, False, 1)]
+)
+def test_a_store_that_lacks_what_was_removed_from_the_log_lands_nothing(
+    own_log: Settings, project: ProjectName, landed: int, may_begin_late: bool, lands: int
+) -> None:
+    """It was put back to an old copy, or is empty: landing what the log still has would leave a hole for ever."""
+
+    async def run() -> None:
+        async with log(own_log) as context:
+            await send(context, project, range(3))
+            partition, beginning = await place(context, own_log, project)
+            await bus.mark_removed(context, own_log.stream, {partition: beginning.sequence + 2})
+            await bus.mark_removed(context, own_log.stream, {partition: beginning.sequence + 1})
+            sink = KeptInMemory(Limits(20, LIMIT_BYTES, 0.05))
+            sink.may_begin_late = may_begin_late
+            async with working(context, own_log, project, sink) as worker:
+                sink.beginning = Cursor(landed and beginning.sequence + landed, 0)
+                if lands:
+                    await until(lambda: len(sink.events) == lands, "what the log has")
+                else:
+                    await until(lambda: "put a younger backup" in worker.progress.trouble, "the refusal")
+                    assert not sink.events
+
+    asyncio.run(run())

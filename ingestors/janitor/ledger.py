@@ -1,0 +1,123 @@
+"""What goes of the ledger: the bytes of archived events, replaced by stubs that say where the archive has them.
+
+What stood in a project's tree within the hot window stays, so that the present is restored without the archive; it is
+looked at again once a window.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+import pyarrow as pa
+
+from ingestors.janitor.bounds import Bounds
+from ingestors.janitor.evidence import archived_rows
+from ingestors.janitor.notes import FileNote, Notes
+from ingestors.janitor.plan import StorePlan, Tally
+from ingestors.janitor.policy import DAY_US
+from nervous_system.archive.manifest import FileEntry
+from nervous_system.errors import NotFoundError, UnavailableError
+from nervous_system.failpoints import failpoint
+from nervous_system.ledger.cold import ArchivedRow, Offloaded
+from nervous_system.ledger.ledger import Ledger
+from nervous_system.projects import ProjectName
+
+STORE = "ledger"
+NEVER = 0
+EMBEDDED = "embedded://"
+
+Rows = Callable[[FileEntry], pa.Table]
+"""Reads a file of the archive and checks it."""
+
+
+class LedgerStore:
+    """Events of the ledger that may go.
+
+    Args:
+        ledger: opened.
+        address: of it.
+        notes: what has gone before.
+        has_part: whether the archive has a tenant's part of a content, by its SHA-256.
+    """
+
+    def __init__(self, ledger: Ledger, address: str, notes: Notes, has_part: Callable[[str, bytes], bool]) -> None:
+        self._ledger = ledger
+        self._has_part = has_part
+        self._notes = notes
+        self._path = Path(address.removeprefix(EMBEDDED)) if address.startswith(EMBEDDED) else None
+        self._standing: dict[tuple[ProjectName, int], set[bytes]] = {}
+
+    def size_bytes(self) -> int:
+        """Room that an embedded ledger takes; 0 of a cluster, which gives room back by itself."""
+        if self._path is None:
+            return 0
+        files = (self._path.with_name(self._path.name + end) for end in ("", "-wal"))
+        return sum(file.stat().st_size for file in files if file.exists())
+
+    def plan(self, bounds: Bounds, entries: Iterable[FileEntry]) -> StorePlan:
+        """What may go, by what is known of the files; raw bytes, of which the ledger holds fewer."""
+        tally, size_bytes = Tally(), 0
+        for entry in entries:
+            for tenant in self._tenants(bounds, entry):
+                portion = next(each for each in self._notes.files[entry.key].portions if each.tenant == tenant)
+                tally.add(tenant, portion.events, entry.recorded_us[1])
+                size_bytes += portion.size_bytes
+        return StorePlan(STORE, tally.shares(), size_bytes)
+
+    def remove(self, bounds: Bounds, entries: Iterable[FileEntry], rows: Rows) -> Offloaded:
+        """Removes what may go, file by file, and gives its room back."""
+        if self._ledger.is_rebuilding():
+            raise UnavailableError(
+                "The ledger is being rebuilt from the archive: run this again once that is finished."
+            )
+        total = Offloaded()
+        for entry in entries:
+            if tenants := self._tenants(bounds, entry):
+                total += self._offload(bounds, entry, tenants, rows(entry))
+                failpoint("janitor-after-file")
+        self._ledger.reclaim()
+        failpoint("janitor-after-reclaim")
+        return total
+
+    def _tenants(self, bounds: Bounds, entry: FileEntry) -> set[str]:
+        """Whose events of a file are to go now: all of them may, and they are not known to be gone."""
+        note = self._notes.files[entry.key]
+        tenants = (portion.tenant for portion in note.portions)
+        return {tenant for tenant in tenants if bounds.covers(entry, tenant) and _is_due(note, tenant, bounds.now_us)}
+
+    def _offload(self, bounds: Bounds, entry: FileEntry, tenants: set[str], table: pa.Table) -> Offloaded:
+        note, total = self._notes.files[entry.key], Offloaded()
+        found = archived_rows(table, tenants, self._has_part)
+        for portion in (each for each in note.portions if each.tenant in tenants):
+            projects = {project: rows for project, rows in found.items() if project.tenant == portion.tenant}
+            gone = self._offload_tenant(bounds, projects)
+            if gone.kept:
+                again_us = bounds.now_us + bounds.policy.days_of(portion.tenant) * DAY_US
+            elif sum(map(len, projects.values())) < portion.events:
+                again_us = bounds.now_us + DAY_US
+            else:
+                again_us = NEVER
+            note.offloaded[portion.tenant] = again_us
+            total += gone
+        return total
+
+    def _offload_tenant(self, bounds: Bounds, projects: Mapping[ProjectName, Sequence[ArchivedRow]]) -> Offloaded:
+        total = Offloaded()
+        for project, rows in projects.items():
+            # Of a project whose every event was refused there is nothing.
+            with suppress(NotFoundError):
+                keep = self._kept(project, bounds.policy.cutoff_us(project.tenant, bounds.now_us))
+                total += self._ledger.offload(project, rows, keep)
+        return total
+
+    def _kept(self, project: ProjectName, cutoff_us: int) -> set[bytes]:
+        if (project, cutoff_us) not in self._standing:
+            self._standing[project, cutoff_us] = self._ledger.standing_contents(project, cutoff_us)
+        return self._standing[project, cutoff_us]
+
+
+def _is_due(note: FileNote, tenant: str, now_us: int) -> bool:
+    again_us = note.offloaded.get(tenant)
+    return again_us is None or NEVER < again_us <= now_us

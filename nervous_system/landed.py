@@ -85,10 +85,24 @@ async def _wait(settings: Settings, sinks: Sequence[str], sequence: int, progres
         message = await context.get_msg(settings.stream, seq=sequence)
         partition = StoredSubject.parse(str(message.subject)).partition
         for sink in sinks:
-            consumer = _Consumer(context, settings.stream, subjects.consumer(sink, partition))
-            await _wait_for(consumer, sequence, partial(progress, sink))
+            await wait_in(context, settings.stream, (sink, partition), sequence, partial(progress, sink))
     finally:
         await client.close()
+
+
+async def wait_in(
+    context: JetStreamContext, stream: str, place: tuple[str, int], sequence: int, progress: Callable[[int], None]
+) -> None:
+    """As ``wait_until_landed``, of one sink and partition, on a connection that is open.
+
+    Args:
+        context: of the connection.
+        stream: its name.
+        place: the sink's name and the partition.
+        sequence: in the stream.
+        progress: called with the number of messages that are yet to land.
+    """
+    await _wait_for(_Consumer(context, stream, subjects.consumer(*place)), sequence, progress)
 
 
 async def _wait_for(consumer: _Consumer, sequence: int, progress: Callable[[int], None]) -> None:

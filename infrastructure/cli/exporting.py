@@ -14,14 +14,16 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from infrastructure.cli.history import TYPES, as_json, printable
 from infrastructure.cli.options import PROJECT, at_option, conflict_option, known_at_option, opened_ledger
+from nervous_system.contract import SwarmEvent
 from nervous_system.events import event_type, occurred_us
-from nervous_system.ledger.history import History
+from nervous_system.ledger.history import History, StoredEvent
 from nervous_system.projects import ProjectName
 from replay import moments
 from replay.export.cloudevents import cloud_event, raw_cloud_event
 from replay.export.exporter import Form, Summary, export_git, taken
 from replay.export.new_file import new_file
 from replay.merging import Policy
+from replay.moments import Moment
 
 NAMES_SHOWN = 5
 PROGRESS_EVERY_EVENTS = 100
@@ -102,20 +104,54 @@ def jsonl(
     with opened_ledger() as ledger:
         history = ledger.history(project)
         moment = moments.resolve(history, moment_text, known_at=known_at)
-        since_us = moments.parse_time(since) if since else None
-        after = moments.resolve(history, since).through if since and since_us is None else None
         target = nullcontext(sys.stdout.buffer) if output is None else new_file(output)
         with target as file:
-            for stored, event in taken(history, moment, after):
+            for stored, event in _span(history, moment, since):
                 if types and event_type(event) not in types:
-                    continue
-                if since_us is not None and occurred_us(event) <= since_us:
                     continue
                 if raw:
                     line = raw_cloud_event(project, stored, event)
                 else:
                     line = cloud_event(project, stored, event, as_json(stored, event))
                 file.write(json.dumps(line, ensure_ascii=False).encode() + b"\n")
+
+
+@export.command("parquet")
+@click.argument("project", type=PROJECT)
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--since", metavar="MOMENT", help="Only what came after this moment.")
+@click.option("--until", "moment_text", default="now", metavar="MOMENT", help=f"Only up to it: {moments.HELP}.")
+@known_at_option
+@click.option("--json", "json_summary", is_flag=True, help="Print what was done as JSON.")
+def parquet(
+    *, project: ProjectName, file: Path, since: str | None, moment_text: str, known_at: str | None, json_summary: bool
+) -> None:
+    """Write PROJECT's events to one Parquet FILE, or replace it: the archive's columns, in the ledger's order.
+
+    The events come from the ledger, which has the newest before the archive does, and reads what is older than its hot
+    window from the archive by itself.
+    """
+    from replay.export.parquet import export_parquet
+
+    with opened_ledger() as ledger:
+        history = ledger.history(project)
+        moment = moments.resolve(history, moment_text, known_at=known_at)
+        with new_file(file) as target:
+            events = export_parquet(_span(history, moment, since), target)
+    facts = {"project": str(project), "moment": moment.meaning, "events": events, "bytes": file.stat().st_size}
+    if json_summary:
+        click.echo(json.dumps(facts, ensure_ascii=False, indent=2))
+    else:
+        click.echo(f"{project} as of {moment.meaning}: {_count(events, 'event')} in {file}")
+
+
+def _span(history: History, moment: Moment, since: str | None) -> Iterator[tuple[StoredEvent, SwarmEvent]]:
+    """The events of a moment that came after another one, or happened after a time."""
+    since_us = moments.parse_time(since) if since else None
+    after = moments.resolve(history, since).through if since and since_us is None else None
+    for stored, event in taken(history, moment, after):
+        if since_us is None or occurred_us(event) > since_us:
+            yield stored, event
 
 
 @contextmanager

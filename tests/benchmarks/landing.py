@@ -38,13 +38,14 @@ STOP_TIMEOUT_S = 30.0
 
 ARROW_TABLE = """
 CREATE TABLE arrow_rows (
-    log_sequence UInt64, log_index UInt16, recorded DateTime64(6, 'UTC'), timestamp DateTime64(6, 'UTC'),
+    stream LowCardinality(String), partition UInt16, log_sequence UInt64, log_index UInt16,
+    recorded DateTime64(6, 'UTC'), timestamp DateTime64(6, 'UTC'),
     event_type LowCardinality(String), event_id String, tenant_id LowCardinality(String),
     project_id LowCardinality(String), session_id LowCardinality(String), agent_id LowCardinality(String),
     agent_role LowCardinality(String), agent_sequence UInt64, trace_id String, causation_id String,
     correlation_id String, related_commit_hash String, rationale Nullable(String),
     target_resource Nullable(String), operation LowCardinality(Nullable(String)),
-    previous_state_hash Nullable(String), new_state_hash Nullable(String), event_bytes String
+    new_state_hash Nullable(String), event_bytes String
 ) ENGINE = MergeTree ORDER BY (tenant_id, project_id, timestamp, event_id)
 SETTINGS fsync_after_insert = 1, fsync_part_directory = 1
 """
@@ -135,7 +136,7 @@ def _into_clickhouse(settings: Settings) -> None:
     )
     whole = _whole_rows(client, messages, settings, block)
     few = [
-        columns.table(list(columns.located(batch.messages)))
+        columns.table(list(columns.located(batch.messages)), batch.stream, batch.partition)
         for batch in batches(messages, BLOCK_MESSAGES, StreamIdentity("BENCH", 0))
     ]
     compare(

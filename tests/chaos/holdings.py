@@ -6,8 +6,8 @@ SQLite.
 
 from __future__ import annotations
 
+import hashlib
 import io
-import re
 import urllib.parse
 import urllib.request
 from collections import defaultdict
@@ -22,6 +22,7 @@ import pyarrow.parquet as pq
 from botocore.exceptions import BotoCoreError, ClientError
 
 from nervous_system.settings import Settings
+from tests.chaos import manifests
 from tests.chaos.journal import name_of
 from tests.chaos.ledgerfile import LedgerFile
 
@@ -39,10 +40,7 @@ ANSWER_TIMEOUT_S = 60.0
 # What asking raises while a store is away, or before anybody has made its tables.
 AWAY = (apsw.Error, OSError, BotoCoreError, ClientError, KeyError)
 # An object never changes, so that each is read once.
-OBJECT = re.compile(
-    r"events/v1/date=[^/]+/partition=[^/]+/(?P<stream>[^/]+)\.(?P<first>\d{20})-(?P<last>\d{20})\.parquet"
-)
-_rows_by_object: dict[tuple[str, str], list[Row]] = {}
+_rows_by_object: dict[str, list[Row]] = {}
 
 
 def in_ledger(settings: Settings) -> Holdings:
@@ -76,17 +74,17 @@ def ask(settings: Settings, question: str) -> str:
 
 
 def in_archive(settings: Settings) -> Holdings:
-    """In log order, from every Parquet object of the bucket.
-
-    Objects may overlap: each place of the log counts once, and twice where two objects differ about it.
-    """
+    """In log order, from every file that the newest manifest names; what is not there holds nothing."""
+    rows: list[Row] = []
     with s3(settings) as client:
-        rows: set[Row] = set()
-        for key, tag in objects(client, settings, ""):
-            if key.endswith(".parquet"):
-                if (key, tag) not in _rows_by_object:
-                    _rows_by_object[key, tag] = _rows(key, _body(client, settings, key))
-                rows.update(_rows_by_object[key, tag])
+        for key, entry in manifests.files(client, settings).items():
+            if entry["sha256"] not in _rows_by_object:
+                try:
+                    body = _body(client, settings, key)
+                except client.exceptions.NoSuchKey:
+                    continue
+                _rows_by_object[entry["sha256"]] = _rows(entry, body)
+            rows += _rows_by_object[entry["sha256"]]
     held: dict[str, list[str]] = defaultdict(list)
     for _, project, name in sorted(rows):
         held[project].append(name)
@@ -143,15 +141,19 @@ def _body(client: Any, settings: Settings, key: str) -> bytes:
     return bytes(client.get_object(Bucket=settings.s3_bucket, Key=key)["Body"].read())
 
 
-def _rows(key: str, body: bytes) -> list[Row]:
-    name = OBJECT.fullmatch(key)
-    assert name is not None, f"nobody knows what {key} holds"
-    columns = ["log_sequence", "log_index", "tenant_id", "project_id", "event_bytes"]
+def _rows(entry: manifests.File, body: bytes) -> list[Row]:
+    key = entry["key"]
+    assert hashlib.sha256(body).hexdigest() == entry["sha256"], f"{key} is not the object that its manifest names"
+    columns = ["stream", "partition", "log_sequence", "log_index", "tenant_id", "project_id", "event_bytes"]
     rows = pq.read_table(io.BytesIO(body), columns=columns).to_pylist()
-    assert all(int(name["first"]) <= row["log_sequence"] <= int(name["last"]) for row in rows), f"{key} holds others"
+    assert len(rows) == entry["rows"], f"{key} has {len(rows)} rows"
+    spans = {(stream, partition): (first, last) for stream, partition, first, last in entry["spans"]}
+    for row in rows:
+        first, last = spans[row["stream"], row["partition"]]
+        assert first <= row["log_sequence"] <= last, f"{key} holds others"
     return [
         (
-            (name["stream"], row["log_sequence"], row["log_index"]),
+            (row["stream"], row["log_sequence"], row["log_index"]),
             f"{row['tenant_id']}/{row['project_id']}",
             name_of(row["event_bytes"]),
         )

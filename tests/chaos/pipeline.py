@@ -46,7 +46,7 @@ FAILPOINTS = ("after-fetch", "before-land", "after-share", "after-land", "after-
 FAILPOINTS_OF = {
     "ledger": FAILPOINTS,
     "clickhouse": (*FAILPOINTS, "after-insert"),
-    "siphon": (*FAILPOINTS, "after-part", "before-upload", "after-upload"),
+    "siphon": (*FAILPOINTS, "after-part", "before-upload", "after-upload", "before-manifest", "after-manifest"),
 }
 
 # How long JetStream remembers message ids in a run: longer than a producer takes to send again what was not
@@ -56,8 +56,12 @@ ABSENCE_S = WINDOW_S + 5.0
 DISK_MB = 1_024
 PORTS = range(24_000, 32_000)
 
-# Small batches and files, so that kills fall between and into many of them.
-LANDING = {"ENCHANTED_SIPHON_ROLL_AGE_S": "0.5", "ENCHANTED_BATCH_MAX_AGE_S": "0.05"}
+# Small batches and files, often merged, so that kills fall between and into many of them.
+LANDING = {
+    "ENCHANTED_SIPHON_ROLL_AGE_S": "0.5",
+    "ENCHANTED_SIPHON_COMPACT_EVERY_S": "1",
+    "ENCHANTED_BATCH_MAX_AGE_S": "0.05",
+}
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,8 +6,9 @@ import io
 
 import pyarrow.parquet as pq
 
-from ingestors import clickhouse, siphon
-from nervous_system.archive import EventsObject
+from ingestors import clickhouse
+from nervous_system.archive.log import ArchiveLog
+from nervous_system.archive.objects import ObjectStore
 from nervous_system.errors import NotFoundError
 from nervous_system.ledger.ledger import Ledger
 from nervous_system.projects import ProjectName
@@ -40,15 +41,13 @@ def in_clickhouse(settings: Settings, project: ProjectName) -> list[bytes]:
 
 
 def in_archive(settings: Settings, project: ProjectName) -> list[bytes]:
-    """The project's events in log order, from every object of the archive."""
-    client = siphon.connect(settings)
-    rows: list[tuple[int, int, bytes]] = []
-    for page in client.get_paginator("list_objects_v2").paginate(Bucket=settings.s3_bucket):
-        for entry in page.get("Contents", []):
-            if EventsObject.parse(entry["Key"]) is not None:
-                body = client.get_object(Bucket=settings.s3_bucket, Key=entry["Key"])["Body"].read()
-                rows += _rows(body, project)
-    client.close()
+    """The project's events in log order, from every file that the newest manifest names."""
+    store = ObjectStore(settings)
+    try:
+        files = ArchiveLog(store).state().files_of(project)
+        rows = [row for entry in files for row in _rows(store.get(entry.key), project)]
+    finally:
+        store.close()
     return [data for _, _, data in sorted(rows)]
 
 

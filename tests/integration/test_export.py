@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 
 from nervous_system.landed import wait_until_landed
@@ -198,3 +199,18 @@ def test_a_file_is_replaced_whole_or_not_at_all(whole_stack: Enchanted, swarm: s
     assert "not a file" in whole_stack.refuse("export", "jsonl", swarm, "--output", "/dev/null")
     assert "no folder" in whole_stack.refuse("export", "jsonl", swarm, "--output", tmp_path / "none/out")
     assert [path.name for path in tmp_path.iterdir()] == ["out.jsonl"]
+
+
+def test_a_parquet_file_has_what_jsonl_has(whole_stack: Enchanted, swarm: str, tmp_path: Path) -> None:
+    everything = events(whole_stack.succeed("export", "jsonl", swarm, "--raw"))
+    file = tmp_path / "out.parquet"
+    since, until = everything[1]["id"], everything[4]["id"]
+    told = json.loads(
+        whole_stack.succeed("export", "parquet", swarm, file, "--since", since, "--until", until, "--json")
+    )
+    assert (told["events"], told["bytes"]) == (3, file.stat().st_size)
+    found = pq.read_table(file).to_pylist()
+    assert [row["event_id"] for row in found] == [each["id"] for each in everything[2:5]]
+    assert [row["event_bytes"] for row in found] == [base64.b64decode(each["data_base64"]) for each in everything[2:5]]
+    assert "not a moment" in whole_stack.refuse("export", "parquet", swarm, file, "--since", "whenever")
+    assert pq.read_table(file).num_rows == 3

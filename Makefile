@@ -30,11 +30,17 @@ chaos: $(SETUP)
 proto: $(SETUP)
 	$(BIN)/python -m nervous_system.generate
 
-# Renews the lock file from pyproject.toml.
+# Renews the lock files from pyproject.toml: of development, and of the image, which has a part of the same.
 lock: $(SETUP)
 	$(BIN)/python -m pip install --quiet uv
 	$(BIN)/uv pip compile pyproject.toml --extra test --generate-hashes --no-header --no-emit-index-url \
 	  --python-version 3.11 --output-file requirements.lock --quiet
+	$(BIN)/uv pip compile pyproject.toml --extra server --extra capture --extra fdb --constraint requirements.lock \
+	  --generate-hashes --no-header --no-annotate --no-emit-index-url --python-version 3.11 \
+	  --output-file infrastructure/image/requirements.lock --quiet
+	echo setuptools | $(BIN)/uv pip compile - --constraint requirements.lock \
+	  --generate-hashes --no-header --no-annotate --no-emit-index-url --python-version 3.11 \
+	  --output-file infrastructure/image/build.lock --quiet
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

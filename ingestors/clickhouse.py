@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -13,15 +14,25 @@ from clickhouse_connect.driver.exceptions import ClickHouseError, DatabaseError
 
 from ingestors import rows, schema
 from ingestors.sink import Limits
+from nervous_system import links
 from nervous_system.columns import Located, located
 from nervous_system.errors import AccessError, EnchantedError, SettingsError, UnavailableError
 from nervous_system.failpoints import failpoint
-from nervous_system.landing import Batch, Cursor, Refusal
+from nervous_system.landing import Batch, Cursor, LandedMessage, Refusal
+from nervous_system.projects import ProjectName
 from nervous_system.settings import Settings
 from nervous_system.streams import StreamIdentity
 
 TABLE = "events"
+CURSORS = "swarm_cursors"
+REMOVED = "swarm_removed"
+# An event whose id was made longer before the log took it may be one that was removed from the table; after a day at
+# least, while what comes in time is never asked about.
+LATE_AFTER_S = 3600
+# A question about every event of a batch.
+QUESTION_MAX_BYTES = 16_000_000
 AUTHENTICATION_FAILED = "Code: 516"
+CERTIFICATE_REFUSED = "CERTIFICATE_VERIFY_FAILED"
 CONNECT_WITHIN_S = 10
 ANSWER_WITHIN_S = 300
 REFUSED = "refused_by_clickhouse"
@@ -49,16 +60,26 @@ DATA_FAULTS = frozenset(
     }
 )
 
+_PLACE = "log_stream = {stream:String} AND log_partition = {partition:UInt16}"
 _CURSOR = f"""
-SELECT max(log_sequence), toUnixTimestamp64Micro(max(recorded)) FROM {TABLE}
-WHERE log_stream = {{stream:String}} AND log_partition = {{partition:UInt16}}
+SELECT max(sequence), toUnixTimestamp64Micro(max(recorded)) FROM (
+    SELECT max(log_sequence) AS sequence, max(recorded) AS recorded FROM {TABLE} WHERE {_PLACE}
+    UNION ALL SELECT max(sequence), max(recorded) FROM {CURSORS} WHERE {_PLACE})
 """
+
+Named = tuple[ProjectName, str]
+"""An event by its project and id."""
 
 
 class ClickHouseSink:
-    """Lands batches in ClickHouse, one block each; the highest sequence in the table is the cursor."""
+    """Lands batches in ClickHouse, one block each.
+
+    The highest sequence in the table is the cursor, or what the janitor kept of it before it removed rows. An event
+    that it removed and that is sent again is not landed a second time.
+    """
 
     name = "clickhouse"
+    may_begin_late = True
 
     def __init__(self, settings: Settings) -> None:
         self.limits = Limits(settings.batch_max_events, settings.batch_max_bytes, settings.batch_max_age_s)
@@ -79,15 +100,14 @@ class ClickHouseSink:
 
     def cursor(self, stream: StreamIdentity, partition: int) -> Cursor:
         """How far ClickHouse has landed a partition of the stream."""
-        answer = self._opened().query(_CURSOR, parameters={"stream": str(stream), "partition": partition})
-        sequence, recorded_us = answer.result_rows[0]
-        return Cursor(int(sequence), int(recorded_us))
+        return cursor(self._opened(), stream, partition)
 
     def land(self, batch: Batch) -> Sequence[Refusal]:
         """Inserts the batch as one block; ClickHouse drops it where a retry has landed it already.
 
         Where ClickHouse refuses the block for its data, the events at fault are returned, and nothing has landed.
         """
+        batch = _less(batch, self._removed(batch))
         frames = list(rows.frames(batch))
         if not frames:
             return ()
@@ -110,6 +130,20 @@ class ClickHouseSink:
         """Disconnects."""
         if self._client is not None:
             self._client.close()
+
+    def _removed(self, batch: Batch) -> set[Named]:
+        """The events of the batch that the janitor has removed; asked only of such as come late."""
+        late = set(_late(batch))
+        # How many rows a table has is known without reading it.
+        if not late or not int(str(self._opened().command(f"SELECT count() FROM {REMOVED}"))):
+            return set()
+        asked = ", ".join(f"('{project.tenant}', '{project.project}', '{event_id}')" for project, event_id in late)
+        answer = self._opened().query(
+            f"SELECT DISTINCT tenant_id, project_id, toString(event_id) FROM {REMOVED} "
+            f"WHERE (tenant_id, project_id, event_id) IN ({asked})",
+            settings={"max_query_size": QUESTION_MAX_BYTES, "max_ast_elements": QUESTION_MAX_BYTES},
+        )
+        return {(ProjectName(tenant, project), event_id) for tenant, project, event_id in answer.result_rows}
 
     def _insert(self, table: str, frames: Sequence[bytes], settings: dict[str, Any]) -> None:
         self._opened().raw_insert(
@@ -149,6 +183,13 @@ class ClickHouseSink:
         return self._client
 
 
+def cursor(client: Client, stream: StreamIdentity, partition: int) -> Cursor:
+    """How far ClickHouse has landed a partition of the stream."""
+    answer = client.query(_CURSOR, parameters={"stream": str(stream), "partition": partition})
+    sequence, recorded_us = answer.result_rows[0]
+    return Cursor(int(sequence), int(recorded_us))
+
+
 def connect(settings: Settings, *, timeout_s: int = ANSWER_WITHIN_S) -> Client:
     """A client for the ClickHouse in the settings, safe to be used from several threads.
 
@@ -175,6 +216,7 @@ def connect(settings: Settings, *, timeout_s: int = ANSWER_WITHIN_S) -> Client:
             autogenerate_session_id=False,
             connect_timeout=min(timeout_s, CONNECT_WITHIN_S),
             send_receive_timeout=timeout_s,
+            **links.clickhouse_options(settings),
         )
     except ClickHouseError as error:
         raise failure(url, error) from error
@@ -186,6 +228,11 @@ def failure(url: str, error: ClickHouseError) -> EnchantedError:
         return AccessError(
             f"ClickHouse at {url} refuses the user or password: set ENCHANTED_CLICKHOUSE_USER and "
             "ENCHANTED_CLICKHOUSE_PASSWORD."
+        )
+    if CERTIFICATE_REFUSED in str(error):
+        return AccessError(
+            f"ClickHouse at {url} has a certificate that is not trusted: set ENCHANTED_CLICKHOUSE_TLS_CA_FILE to the "
+            "PEM file of the authority that signed it."
         )
     return UnavailableError(
         f"The stack is not running: no ClickHouse answers at {url}. Start the embedded stack with `enchanted up`, "
@@ -211,6 +258,36 @@ def culprits(
     middle = len(framed) // 2
     yield from culprits(framed[:middle], fault)
     yield from culprits(framed[middle:], fault)
+
+
+def _late(batch: Batch) -> Iterator[Named]:
+    """Events whose id was not made in the hour before the log took them."""
+    for message in batch.messages:
+        if message.project is None:
+            continue
+        # Ids begin with their time: as text they sort as the times do.
+        first, last = _made(message.recorded_us - LATE_AFTER_S * 1_000_000), _made(message.recorded_us + 1_000)
+        ids = [landed.event.event_id for landed in message.events]
+        if ids and not (first <= min(ids) and max(ids) < last):
+            yield from ((message.project, each) for each in ids if not first <= each < last)
+
+
+def _made(moment_us: int) -> str:
+    """How the id of an event begins that is made at a moment."""
+    digits = f"{max(moment_us, 0) // 1_000:012x}"
+    return f"{digits[:8]}-{digits[8:]}"
+
+
+def _less(batch: Batch, gone: set[Named]) -> Batch:
+    """The batch without some of its events."""
+    if not gone:
+        return batch
+
+    def sifted(message: LandedMessage) -> LandedMessage:
+        kept = (event for event in message.events if (message.project, event.event.event_id) not in gone)
+        return replace(message, events=tuple(kept))
+
+    return replace(batch, messages=tuple(map(sifted, batch.messages)))
 
 
 def _blames_data(error: ClickHouseError) -> bool:

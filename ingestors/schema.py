@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import re
 import time
 from contextlib import suppress
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import DatabaseError
 
 from ingestors import layout
-from nervous_system.errors import EnchantedError
+from nervous_system.errors import EnchantedError, UnavailableError
 
 FOLDER = "migrations"
 LEDGER = (
@@ -26,12 +27,18 @@ VIEW = "CREATE OR REPLACE VIEW"
 CHECKS = 3
 CHECK_PAUSE_S = 0.2
 ACCESS_DENIED = 497
+UNKNOWN_TABLE = 60
+_ENGINE = re.compile(r"\bENGINE = (\w*MergeTree)")
 
 logger = logging.getLogger(__name__)
 
 
 class SchemaError(EnchantedError):
     """ClickHouse's tables are not what the migrations make."""
+
+
+class UnpreparedError(UnavailableError):
+    """The tables are not there yet, and somebody else must make them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,17 +55,25 @@ def migrate(client: Client) -> list[str]:
     Every statement can be applied twice to the same effect, so workers that start together do no harm.
 
     Raises:
-        SchemaError: a migration was edited after it had been applied, or a table has other columns than they make.
+        SchemaError: a migration was edited after it had been applied, a table has other columns than they make, or
+            something is missing that the user may not make.
     """
-    for statement in LEDGER:
-        client.command(statement)
+    is_replicated = _is_replicated(client)
+    try:
+        for statement in LEDGER:
+            client.command(replicated(statement) if is_replicated else statement)
+    except DatabaseError as error:
+        if error.code != ACCESS_DENIED:
+            raise
+        _refuse_missing(client)
+        return []
     done = _recorded(client)
     _refuse_edited(done)
     known = names()
     missing = [name for name in known if name not in done]
     for name in missing:
         for statement in statements(name):
-            client.command(statement)
+            client.command(replicated(statement) if is_replicated else statement)
     for name in known:
         if name not in done or not done[name].sha256:
             _record(client, name)
@@ -97,6 +112,32 @@ def _record(client: Client, name: str, layout: str = "") -> None:
         "INSERT INTO schema_migrations (name, sha256, layout) VALUES ({n:String}, {s:String}, {l:String})",
         parameters={"n": name, "s": _sha256(name), "l": layout},
     )
+
+
+def _refuse_missing(client: Client) -> None:
+    """For a user that may insert alone, as ingestors should: another one makes the tables."""
+    try:
+        done = _recorded(client)
+    except DatabaseError as error:
+        if error.code != UNKNOWN_TABLE:
+            raise
+        done = {}
+    _refuse_edited(done)
+    if missing := [name for name in names() if name not in done]:
+        raise UnpreparedError(
+            f"ClickHouse lacks {', '.join(missing)}, and this user may not make tables: run `enchanted prepare` "
+            "with the credentials of their owner."
+        )
+
+
+def _is_replicated(client: Client) -> bool:
+    """Whether the client's database hands what is made in it to other servers."""
+    return str(client.command("SELECT engine FROM system.databases WHERE name = currentDatabase()")) == "Replicated"
+
+
+def replicated(statement: str) -> str:
+    """The statement for a database whose tables several servers keep."""
+    return _ENGINE.sub(r"ENGINE = Replicated\1", statement)
 
 
 def _refuse_edited(done: dict[str, Applied]) -> None:

@@ -8,15 +8,19 @@ import gc
 import logging
 import random
 import signal
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass
 
 from nats.aio.client import Client
 from nats.errors import Error as NatsError
 
+from ingestors import desk
+from ingestors.crew import Crew, Worker
 from ingestors.meters import MAX_AGE
+from ingestors.precedence import check_precedence
 from ingestors.pump import PartitionWorker
 from ingestors.retries import Action, decide
+from ingestors.sharing import Roster
 from ingestors.sink import Sink
 from ingestors.watch import Watch
 from nervous_system import bus
@@ -44,8 +48,13 @@ class Standing:
     condition: Condition
 
 
-async def serve(settings: Settings, sink: Sink, partitions: Sequence[int]) -> None:
+async def serve(settings: Settings, sink: Sink, partitions: Sequence[int] | None) -> None:
     """Lands ``partitions`` in ``sink`` until SIGTERM or SIGINT; what is held then is landed first.
+
+    Args:
+        settings: give the addresses.
+        sink: where to land.
+        partitions: of the log; None for a share of them all, as large as that of each other process of the sink.
 
     Raises:
         SettingsError: an address is missing or cannot be listened at, or the stream was made with another number of
@@ -67,25 +76,30 @@ async def serve(settings: Settings, sink: Sink, partitions: Sequence[int]) -> No
 
 
 async def _serve(
-    settings: Settings, sink: Sink, partitions: Sequence[int], stopping: asyncio.Event, standing: Standing
+    settings: Settings, sink: Sink, partitions: Sequence[int] | None, stopping: asyncio.Event, standing: Standing
 ) -> None:
     client = await _until_connected(settings, stopping)
     if client is None:
         return
     try:
         context = client.jetstream()
+        if sink.name == desk.SINK:
+            await desk.Desk(client, settings).open()
         stream = await _until_ready(settings, client, sink, stopping, standing.health)
         if stream is None:
             return
         MAX_AGE.labels(sink.name).set(sink.limits.max_age_s)
-        workers = {partition: PartitionWorker(context, stream, partition, sink, stopping) for partition in partitions}
-        watch = Watch(settings, context, sink, [worker.meter for worker in workers.values()])
+        crew = Crew(lambda partition, stop: PartitionWorker(context, stream, partition, sink, stop))
+        watch = Watch(settings, context, sink, crew.meters)
         beside = [
             asyncio.create_task(watch.run()),
-            asyncio.create_task(_report(standing, client, workers, watch)),
+            asyncio.create_task(_report(standing, client, crew.workers, watch)),
         ]
         try:
-            await asyncio.gather(*(_work(partition, worker) for partition, worker in workers.items()))
+            shares = (
+                _once(partitions) if partitions is not None else Roster(client, sink.name).shares(settings.partitions)
+            )
+            await crew.run(shares, stopping)
         finally:
             for task in beside:
                 task.cancel()
@@ -96,9 +110,8 @@ async def _serve(
             await client.close()
 
 
-async def _work(partition: int, worker: PartitionWorker) -> None:
-    with logs.concerning(partition=partition):
-        await worker.run()
+async def _once(partitions: Sequence[int]) -> AsyncGenerator[Sequence[int], None]:
+    yield partitions
 
 
 async def _beat(condition: Condition) -> None:
@@ -127,6 +140,8 @@ async def _until_ready(
         try:
             stream = await bus.ensure_stream(client.jetstream(), settings)
             await asyncio.to_thread(sink.open)
+            info = await client.jetstream().stream_info(stream.name)
+            await asyncio.to_thread(check_precedence, settings, sink, stream, info.state.first_seq)
         except Exception as error:
             if decide(error) is Action.GIVE_UP:
                 raise
@@ -141,7 +156,7 @@ async def _until_ready(
     return None
 
 
-async def _report(standing: Standing, client: Client, workers: Mapping[int, PartitionWorker], watch: Watch) -> None:
+async def _report(standing: Standing, client: Client, workers: Mapping[int, Worker], watch: Watch) -> None:
     while True:
         troubles = {partition: worker.progress.trouble for partition, worker in workers.items()}
         troubled = {partition: trouble for partition, trouble in troubles.items() if trouble}

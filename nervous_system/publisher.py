@@ -22,6 +22,7 @@ from nats.aio.client import Client
 from nervous_system import bus, subjects
 from nervous_system.errors import ContractError, UnavailableError
 from nervous_system.events import BATCH_LIMIT_BYTES, BATCH_LIMIT_EVENTS, EVENT_LIMIT_BYTES, encode_batch, now_us
+from nervous_system.inquiries import Inquiry
 from nervous_system.projects import ProjectName
 from nervous_system.settings import Settings
 from nervous_system.streams import StreamIdentity
@@ -153,7 +154,10 @@ class Publisher:
         client = await bus.connect(settings)
         self._context = client.jetstream()
         try:
-            self._stream = await bus.ensure_stream(self._context, settings)
+            if settings.nats_tenant:
+                self._stream = (await Inquiry(client, settings.nats_tenant).log()).identity
+            else:
+                self._stream = await bus.ensure_stream(self._context, settings)
         except (TimeoutError, nats.errors.Error) as error:
             await client.close()
             raise UnavailableError(f"NATS at {settings.nats_url} does not answer: see `enchanted status`.") from error

@@ -17,12 +17,16 @@ from nervous_system.errors import SettingsError
 
 STACK_FILE = "stack.env"
 PREFIX = "ENCHANTED_"
+# ENCHANTED_X_FILE names a file with the value of ENCHANTED_X.
+FILE_SUFFIX = "_FILE"
 MAX_PARTITIONS = 1024
 # What a full outbox does: hold the agent back, or let the oldest signals go first.
 OVERFLOW_POLICIES = ("block", "drop_signals")
 MIN_OUTBOX_BYTES = 4 * 1024 * 1024
 LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 LOG_FORMATS = ("text", "json")
+# Where the bucket's name stands in an address: host/bucket, or bucket.host.
+S3_ADDRESSINGS = ("path", "virtual", "auto")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,6 +39,14 @@ class Settings:
     home: Path
     nats_url: str = ""
     nats_token: str = ""
+    nats_user: str = ""
+    nats_password: str = ""
+    nats_tenant: str = ""
+    nats_creds_file: str = ""
+    nats_nkey_file: str = ""
+    nats_tls_ca_file: str = ""
+    nats_tls_certificate_file: str = ""
+    nats_tls_key_file: str = ""
     stream: str = "SWARM"
     partitions: int = 4
     replicas: int = 1
@@ -42,6 +54,9 @@ class Settings:
     clickhouse_user: str = "default"
     clickhouse_password: str = ""
     clickhouse_database: str = "default"
+    clickhouse_tls_ca_file: str = ""
+    clickhouse_tls_certificate_file: str = ""
+    clickhouse_tls_key_file: str = ""
     ledger: str = ""
     fdb_tls_certificate_file: str = ""
     fdb_tls_key_file: str = ""
@@ -53,11 +68,21 @@ class Settings:
     s3_access_key: str = ""
     s3_secret_key: str = ""
     s3_region: str = "us-east-1"
+    s3_addressing: str = "path"
+    s3_ca_file: str = ""
+    s3_object_lock_days: int = 0
+    archive_signing_key_file: str = ""
+    archive_verify_key_file: str = ""
+    hot_days: int = 0
+    hot_days_by_tenant: str = ""
     batch_max_events: int = 10_000
     batch_max_bytes: int = 8_000_000
-    batch_max_age_s: float = 0.2
-    siphon_roll_bytes: int = 32_000_000
+    batch_max_age_s: float = 0.05
+    siphon_roll_bytes: int = 8_000_000
     siphon_roll_age_s: float = 30.0
+    siphon_folder: str = ""
+    siphon_compact_every_s: float = 600.0
+    siphon_target_bytes: int = 128_000_000
     log_level: str = "INFO"
     log_format: str = "text"
     metrics_address: str = ""
@@ -74,7 +99,7 @@ class Settings:
         """The settings of this process; raises SettingsError for a value that cannot be read."""
         environment = os.environ if environment is None else environment
         home = Path(environment.get("ENCHANTED_HOME") or Path.home() / ".enchanted").expanduser()
-        known = {**read_env_file(home / STACK_FILE), **environment}
+        known = {**_opened(read_env_file(home / STACK_FILE)), **_opened(environment)}
         values: dict[str, Any] = {"home": home}
         for field in fields(cls):
             variable = PREFIX + field.name.upper()
@@ -95,6 +120,17 @@ class Settings:
         if self.redaction not in ("on", "off"):
             raise SettingsError(f"ENCHANTED_REDACTION={self.redaction} is neither on nor off.")
         self._check_outbox()
+        self._check_s3()
+
+    def _check_s3(self) -> None:
+        if self.s3_addressing not in S3_ADDRESSINGS:
+            raise SettingsError(
+                f"ENCHANTED_S3_ADDRESSING={self.s3_addressing} is not one of {', '.join(S3_ADDRESSINGS)}."
+            )
+        if self.s3_object_lock_days < 0:
+            raise SettingsError(
+                f"ENCHANTED_S3_OBJECT_LOCK_DAYS={self.s3_object_lock_days} is below 0, which locks nothing."
+            )
 
     def _check_outbox(self) -> None:
         if self.outbox_overflow not in OVERFLOW_POLICIES:
@@ -115,6 +151,11 @@ class Settings:
     def outbox_folder(self) -> Path:
         """Where the outboxes of this machine are."""
         return Path(self.outbox).expanduser() if self.outbox else self.home / "outbox"
+
+    @property
+    def siphon_files(self) -> Path:
+        """Where files for the archive stand until they are uploaded."""
+        return Path(self.siphon_folder).expanduser() if self.siphon_folder else self.home / "siphon"
 
     def require(self, name: str) -> str:
         """The address called ``name``; raises SettingsError where it is not set."""
@@ -138,6 +179,33 @@ def read_env_file(path: Path) -> dict[str, str]:
     lines = (line.strip() for line in text.splitlines())
     pairs = (line.partition("=") for line in lines if line and not line.startswith("#"))
     return {key.strip(): value.strip() for key, _, value in pairs}
+
+
+def _opened(variables: Mapping[str, str]) -> dict[str, str]:
+    """The variables, with ``ENCHANTED_X`` read from the file that ``ENCHANTED_X_FILE`` names.
+
+    Raises:
+        SettingsError: the file cannot be read, or both are given.
+    """
+    opened = dict(variables)
+    for field in fields(Settings):
+        # A setting that is the name of a file is no secret itself.
+        variable = PREFIX + field.name.upper()
+        path = variables.get(variable + FILE_SUFFIX)
+        if not path or field.name.endswith(FILE_SUFFIX.lower()):
+            continue
+        if variables.get(variable):
+            raise SettingsError(f"{variable} and {variable}{FILE_SUFFIX} are both set: remove one of them.")
+        opened[variable] = _content(variable + FILE_SUFFIX, path)
+    return opened
+
+
+def _content(variable: str, path: str) -> str:
+    try:
+        return Path(path).expanduser().read_text(encoding="utf-8").rstrip("\r\n")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is no text"
+        raise SettingsError(f"{variable}={path} cannot be read: {reason}.") from error
 
 
 def _parse(variable: str, text: str, kind: Callable[[str], Any]) -> Any:

@@ -20,6 +20,7 @@ from nats.js.errors import NotFoundError
 
 from nervous_system import bus, subjects
 from nervous_system.errors import UnavailableError
+from nervous_system.inquiries import Inquiry
 from nervous_system.outbox.draining import OutboxBatch
 from nervous_system.projects import ProjectName
 from nervous_system.settings import Settings
@@ -54,8 +55,11 @@ class Log:
     Raises, from every method: UnavailableError where it does not answer or refuses.
     """
 
-    def __init__(self, client: Client, stream: StreamIdentity, cut: asyncio.Event) -> None:
+    def __init__(
+        self, client: Client, stream: StreamIdentity, cut: asyncio.Event, inquiry: Inquiry | None = None
+    ) -> None:
         self.stream = stream
+        self._inquiry = inquiry
         self._client = client
         self._context = client.jetstream()
         self._cut = cut
@@ -63,15 +67,18 @@ class Log:
 
     @classmethod
     async def open(cls, settings: Settings) -> Log:
-        """Connects, and makes the stream where there is none.
+        """Connects, and makes the stream where there is none; with credentials of one tenant it must be there.
 
         Raises:
-            AccessError: the token is wrong.
+            AccessError: the credentials are refused.
             SettingsError: no address is set, or the stream has another number of partitions.
         """
         cut = asyncio.Event()
         client = await bus.connect(settings, ended=cut)
         try:
+            if settings.nats_tenant:
+                inquiry = Inquiry(client, settings.nats_tenant)
+                return cls(client, (await _answered(inquiry.log(), cut)).identity, cut, inquiry)
             return cls(client, await _answered(bus.ensure_stream(client.jetstream(), settings), cut), cut)
         except BaseException:
             await client.close()
@@ -94,13 +101,20 @@ class Log:
 
     async def last_sequence(self) -> int:
         """Where the stream ends; raises LogChangedError where it is another one than at the beginning."""
+        stream, last_sequence = await self._end()
+        if stream != self.stream:
+            raise self.changed()
+        return last_sequence
+
+    async def _end(self) -> tuple[StreamIdentity, int]:
+        if self._inquiry is not None:
+            end = await _answered(self._inquiry.log(), self._cut)
+            return end.identity, end.last_sequence
         try:
             info = await _answered(self._context.stream_info(self.stream.name), self._cut)
         except NotFoundError as error:
             raise self.changed() from error
-        if bus.identity(info) != self.stream:
-            raise self.changed()
-        return info.state.last_seq
+        return bus.identity(info), info.state.last_seq
 
     async def send(self, project: ProjectName, batch: OutboxBatch) -> api.PubAck:
         """Returns once the batch is on disk in the log, however often it was sent before."""
@@ -110,6 +124,9 @@ class Log:
 
     async def find(self, sequence: int) -> Found | None:
         """The message at ``sequence``; None where there is none."""
+        if self._inquiry is not None:
+            found = await _answered(self._inquiry.message(sequence), self._cut)
+            return Found(found.message_id, found.partition) if found.is_there else None
         try:
             message = await _answered(self._context.get_msg(self.stream.name, seq=sequence), self._cut)
         except NotFoundError:
@@ -119,6 +136,8 @@ class Log:
 
     async def landed(self, partition: int) -> int:
         """Up to which sequence the ledger's worker has landed the partition; 0 where there is no worker now."""
+        if self._inquiry is not None:
+            return await _answered(self._inquiry.landed(partition), self._cut)
         name = subjects.consumer(LEDGER_SINK, partition)
         try:
             info: api.ConsumerInfo = await _answered(self._context.consumer_info(self.stream.name, name), self._cut)

@@ -34,6 +34,7 @@ def test_every_setting_has_its_variable(tmp_path: Path) -> None:
         "outbox_overflow": "drop_signals",
         "outbox_max_bytes": "4194304",
         "redaction": "off",
+        "s3_addressing": "virtual",
     }
     settings = load(tmp_path, **{PREFIX + name.upper(): text for name, text in given.items()})
     assert {name: str(getattr(settings, name)) for name in given} == given
@@ -49,6 +50,8 @@ def test_what_cannot_be_read_is_named(tmp_path: Path) -> None:
         ("OUTBOX_OVERFLOW", "drop"),
         ("OUTBOX_MAX_BYTES", "1000"),
         ("REDACTION", "no"),
+        ("S3_ADDRESSING", "host"),
+        ("S3_OBJECT_LOCK_DAYS", "-1"),
     ):
         with pytest.raises(SettingsError, match=f"ENCHANTED_{name}={value}"):
             load(tmp_path, **{f"ENCHANTED_{name}": value})

@@ -9,7 +9,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tests.benchmarks import (
+    archive,
     capture,
+    cold,
     drain,
     history,
     imports,
@@ -17,6 +19,7 @@ from tests.benchmarks import (
     latency,
     ledger,
     publish,
+    rebuild,
     recorder,
     redaction,
     restore,
@@ -37,6 +40,7 @@ BENCHMARKS: dict[str, Callable[[Path], None]] = {
     "scaling": scaling.run,
     "ledger": ledger.run,
     "restore": restore.run,
+    "cold": cold.run,
     "history": history.run,
     "size": size.run,
     "storage": storage.run,
@@ -44,6 +48,8 @@ BENCHMARKS: dict[str, Callable[[Path], None]] = {
     "why": why.run,
     "redaction": redaction.run,
     "capture": capture.run,
+    "archive": archive.run,
+    "rebuild": rebuild.run,
 }
 
 

@@ -34,7 +34,8 @@ Row = tuple[Place, str, str]
 
 VIEW = """
 SELECT tenant_id || '/' || project_id, lower(hex(SHA256(event_bytes)))
-FROM swarm_events ORDER BY log_partition, log_sequence, log_index FORMAT TabSeparated
+FROM swarm_events
+ORDER BY toUInt64(splitByChar('@', log_stream)[-1]), log_partition, log_sequence, log_index FORMAT TabSeparated
 """
 ANSWER_TIMEOUT_S = 60.0
 # What asking raises while a store is away, or before anybody has made its tables.

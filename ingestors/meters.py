@@ -123,6 +123,11 @@ class PartitionMeter:
         self._dead.inc()
         REFUSALS.labels(self._sink, refusal.code).inc()
 
+    def forget(self) -> None:
+        """Another process lands the partition from now on: what this one last knew of it is no longer told."""
+        for gauge in (LAG, OLDEST, HELD, LANDED_AT):
+            gauge.remove(*self._labels)
+
     def take_window(self) -> Window:
         """What landed since the last call."""
         taken, self._window = self._window, Window()

@@ -95,7 +95,7 @@ class Watch:
         meters.STREAM_BYTES.set(info.state.bytes)
         dead = await self._context.stream_info(subjects.DEAD_LETTER_STREAM)
         meters.DEAD_HELD.set(dead.state.messages)
-        for meter in self._meters:
+        for meter in list(self._meters):
             with contextlib.suppress(NotFoundError):
                 await self._measure_partition(meter)
         if time.monotonic() >= self._written_s + ROWS_EVERY_S:

@@ -15,6 +15,7 @@ from nervous_system.errors import EnchantedError
 COMMANDS = {
     "up": "infrastructure.cli.stack:up",
     "status": "infrastructure.cli.stack:status",
+    "doctor": "infrastructure.cli.doctoring:doctor",
     "down": "infrastructure.cli.stack:down",
     "record": "infrastructure.cli.recording:record",
     "watch": "infrastructure.cli.recording:watch",
@@ -41,12 +42,20 @@ COMMANDS = {
     "ingest": "infrastructure.cli.ingest:ingest",
     "dlq": "infrastructure.cli.deadletters:dlq",
     "snapshots": "infrastructure.cli.snapshots:snapshots",
+    "init-deployment": "infrastructure.cli.deploying:init_deployment",
+    "prepare": "infrastructure.cli.deploying:prepare",
+    "janitor": "infrastructure.cli.janitor:janitor",
+    "ledger": "infrastructure.cli.moving:ledger",
+    "repartition": "infrastructure.cli.partitioning:repartition",
+    "archive": "infrastructure.cli.archive:archive",
+    "rebuild": "infrastructure.cli.rebuilding:rebuild",
 }
 # What to install for a module that an extra brings.
 EXTRAS = {
     "pyarrow": "archive",
     "boto3": "archive",
     "botocore": "archive",
+    "cryptography": "archive",
     "clickhouse_connect": "sql",
     "prompt_toolkit": "sql",
     "prometheus_client": "server",

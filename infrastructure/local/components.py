@@ -16,6 +16,10 @@ from infrastructure.local.s3 import BUCKET, S3_PORTS, s3_launch, s3_probe
 from infrastructure.local.site import Launch, Site
 from nervous_system.errors import SettingsError
 
+JANITOR = "janitor"
+# Where neither says how long events stay, they all do, and the janitor has nothing to do.
+HOT_DAYS = ("ENCHANTED_HOT_DAYS", "ENCHANTED_HOT_DAYS_BY_TENANT")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Component:
@@ -65,13 +69,20 @@ def stack_components() -> tuple[Component, ...]:
         *(_worker(f"ingest-{sink}", ("ingest", sink), sink) for sink in ("ledger", "clickhouse", "siphon")),
         _worker("sync", ("sync", "--watch")),
         _worker("snapshots", ("snapshots",)),
+        _worker(JANITOR, (JANITOR,)),
     )
 
 
 def choose(names: Iterable[str] | None) -> tuple[Component, ...]:
-    """The components called ``names``, in start order; all of them for None. Raises SettingsError."""
+    """The components called ``names``, in start order; all that there is work for where it is None.
+
+    Raises:
+        SettingsError: there is no component of a name.
+    """
     components = stack_components()
     wanted = {component.name for component in components} if names is None else set(names)
+    if names is None and not any(os.environ.get(variable, "0").strip("0 ") for variable in HOT_DAYS):
+        wanted.remove(JANITOR)
     unknown = wanted - {component.name for component in components}
     if unknown:
         known = ", ".join(component.name for component in components)

@@ -49,7 +49,7 @@ def init_deployment(folder: Path, *, tenants: tuple[str, ...], is_cluster: bool,
     compose = f"docker compose --env-file {root}/.env --file infrastructure/docker-compose.yml"
     click.echo(f"Wrote {len(written)} files to {root}. Keep secrets/ where you keep passwords.\n")
     click.echo("Next, from the root of the repository:")
-    click.echo("  docker build --file infrastructure/image/Dockerfile --tag enchanted:0.1.0 .")
+    click.echo("  docker build --file infrastructure/image/Dockerfile --tag enchanted:0.2.0 .")
     click.echo(f"  {compose} --profile {profile} --profile observability up --detach")
     click.echo(f"  {compose} --profile {profile} --profile observability ps")
     click.echo(f"Agents of {tenants[0]} sync with:")

@@ -86,6 +86,10 @@ CASES: dict[str, tuple[dict[str, str], dict[str, str]]] = {
         {"enchanted_snapshots_projects_passed_over": "1x100"},
         {"enchanted_snapshots_projects_passed_over": "0x100"},
     ),
+    "EnchantedJanitorIdle": (
+        {"enchanted_janitor_failures_total": "0+1x100", "enchanted_janitor_rounds_total": "3x100"},
+        {"enchanted_janitor_failures_total": "0+1x100", "enchanted_janitor_rounds_total": "0+1x100"},
+    ),
 }
 
 

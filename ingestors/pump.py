@@ -301,7 +301,8 @@ class PartitionWorker:
     def _full(self, gathering: Gathering) -> bool:
         limits = self._limits
         age_s = asyncio.get_running_loop().time() - gathering.began_s
-        return (
+        # An empty one has no age: nothing of it can be landed, however long the one before takes.
+        return not gathering.empty and (
             gathering.size_bytes >= limits.max_bytes
             or gathering.events >= limits.max_events
             or age_s >= limits.max_age_s

@@ -17,7 +17,7 @@ from nats.js import JetStreamContext, api
 from nats.js.errors import NotFoundError
 
 from nervous_system import bus, subjects
-from nervous_system.errors import SettingsError
+from nervous_system.errors import SettingsError, UnavailableError
 from nervous_system.landed import wait_in
 from nervous_system.settings import MAX_PARTITIONS, Settings
 
@@ -62,7 +62,7 @@ async def repartition(
             return Repartitioned(before, partitions, info.state.last_seq)
         closed = await _close(context, info, before)
         try:
-            await _land(context, replace(settings, partitions=before), sinks, progress)
+            await _land_all(context, replace(settings, partitions=before), sinks, progress)
         except BaseException:
             await _reopen(context, closed, before)
             raise
@@ -94,6 +94,23 @@ async def _reopen(context: JetStreamContext, info: api.StreamInfo, partitions: i
     await context.update_stream(
         info.config.evolve(subjects=[subjects.PUBLISHED], subject_transform=transform, metadata=metadata)
     )
+
+
+async def _land_all(context: JetStreamContext, settings: Settings, sinks: Sequence[str], progress: Progress) -> None:
+    """Until nothing came meanwhile: what was on its way when the stream was closed is landed, too.
+
+    Raises:
+        UnavailableError: somebody who wrote down what the stream was before has opened it again.
+    """
+    last = -1
+    while True:
+        info = await context.stream_info(settings.stream)
+        if not bus.closed_partitions(info):
+            raise UnavailableError("The log was opened again meanwhile: stop the janitor, and run this again.")
+        if info.state.last_seq == last:
+            return
+        last = info.state.last_seq
+        await _land(context, settings, sinks, progress)
 
 
 async def _land(context: JetStreamContext, settings: Settings, sinks: Sequence[str], progress: Progress) -> None:

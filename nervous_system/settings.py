@@ -212,4 +212,5 @@ def _parse(variable: str, text: str, kind: Callable[[str], Any]) -> Any:
     try:
         return kind(text)
     except ValueError as error:
-        raise SettingsError(f"{variable}={text!r} is not a number: set it to one, or remove it.") from error
+        number = "whole number" if kind is int else "number"
+        raise SettingsError(f"{variable}={text!r} is not a {number}: set it to one, or remove it.") from error

@@ -76,7 +76,8 @@ def _tell(verdict: Verdict) -> None:
         click.echo(f"The archive is whole up to manifest {verdict.manifest}{agree}: {rate}.")
         click.echo(f"The hash of manifest {verdict.manifest} is {verdict.manifest_hash}.")
         return
-    click.echo(f"{len(verdict.differences):,} differences up to manifest {verdict.manifest}, in {rate}. The first:")
+    many = len(verdict.differences)
+    click.echo(f"{many:,} difference{'s' * (many != 1)} up to manifest {verdict.manifest}, in {rate}. The first:")
     for found in verdict.differences[:SHOWN]:
         about = ", ".join(part for part in (found.project, found.event_id, found.position) if part)
         click.echo(f"  {found.store}: {about}: {found.reason}")

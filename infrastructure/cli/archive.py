@@ -21,6 +21,7 @@ from nervous_system.events import decode
 from nervous_system.ledger.ledger import Ledger
 from nervous_system.projects import ProjectName
 from nervous_system.settings import Settings
+from replay.export.new_file import new_file
 
 
 @click.group()
@@ -50,7 +51,8 @@ def proof(*, event_id: str, project: ProjectName | None, output: Path | None) ->
     if output is None:
         sys.stdout.write(text)
         return
-    output.write_text(text, encoding="utf-8")
+    with new_file(output) as target:
+        target.write(text.encode())
     click.echo(f"Proof that event {event_id} is in the archive: {output}.")
 
 

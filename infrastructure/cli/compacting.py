@@ -52,7 +52,12 @@ def compact(*, as_json: bool) -> None:
 @click.option("--until", metavar="TIME", help="Only files with events that were recorded at this time or before.")
 @click.option("--tenant", help="Only files that may hold this tenant's events.")
 @click.option(
-    "--as", "form", type=click.Choice(FORMS), default="s3", show_default=True, help="How each is named: s3://, http://."
+    "--as",
+    "form",
+    type=click.Choice(FORMS),
+    default="s3",
+    show_default=True,
+    help="How each is named: s3://bucket/key, http://endpoint/bucket/key, or the key alone.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print what the manifest says of each, one JSON object a line.")
 def files(*, since: str | None, until: str | None, tenant: str | None, form: str, as_json: bool) -> None:

@@ -25,6 +25,7 @@ from nervous_system.errors import NotFoundError
 from nervous_system.ledger.ledger import Ledger
 from nervous_system.settings import Settings
 
+_NAMES = {"ledger": "The ledger", "clickhouse": "ClickHouse"}
 Opened = Callable[[Callable[[Ledger], bool]], AbstractContextManager[Store]]
 """Opens a store, given what tells of a ledger whether it agrees with the archive."""
 
@@ -54,14 +55,15 @@ def rebuild(*, store: str, from_archive: bool, beneath: bool, as_json: bool) -> 
     with shown_progress() as progress:
         rebuilt = _rebuilt(settings, partial(_opened, settings, store, beneath), progress)
     seconds = time.monotonic() - began_s
+    name = _NAMES[store]
     if as_json:
         click.echo(json.dumps({"store": store, **asdict(rebuilt), "seconds": round(seconds, 3)}, indent=2))
     elif not rebuilt.events:
-        click.echo(f"The {store} had all {rebuilt.archived:,} events of the archive already.")
+        click.echo(f"{name} had all {rebuilt.archived:,} events of the archive already.")
     else:
         rate = rebuilt.events / max(seconds, 0.001)
         click.echo(
-            f"The {store} holds all {rebuilt.archived:,} events of the archive: {rebuilt.events:,} were landed in "
+            f"{name} holds all {rebuilt.archived:,} events of the archive: {rebuilt.events:,} were landed in "
             f"{seconds:.1f} s ({rate:,.0f}/s). Its ingestor goes on from there."
         )
         if rebuilt.refused:

@@ -56,6 +56,8 @@ def up(foreground: bool, only: tuple[str, ...], timeout_s: float, **ports: int |
     started = stack.start(home, names, pinned=pinned, timeout_s=timeout_s, progress=_progress)
     click.echo("Enchanted is running." if started else "Enchanted runs already.")
     _describe(home)
+    if missing := stack.missing(home, names):
+        click.echo(f"Note: not started with it: {', '.join(missing)}. `enchanted down`, then `enchanted up`.", err=True)
 
 
 @click.command()
@@ -133,7 +135,11 @@ def _warn_of_overrides(home: Path) -> None:
     own = read_env_file(home / STACK_FILE)
     others = [name for name, value in own.items() if os.environ.get(name, value) != value]
     if others:
-        click.echo(f"Note: {', '.join(others)} in the environment lead elsewhere and win over this stack.", err=True)
+        click.echo(
+            f"Note: commands follow {', '.join(others)} in the environment, which leads elsewhere; the stack's own "
+            "workers do not.",
+            err=True,
+        )
 
 
 def _show(found: StackStatus) -> None:

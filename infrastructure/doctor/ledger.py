@@ -8,6 +8,7 @@ from pathlib import Path
 from infrastructure.doctor.disks import room_at
 from infrastructure.doctor.findings import Finding, Patient, failure, ok, warning
 from nervous_system.ledger.engines import EMBEDDED
+from nervous_system.ledger.gate import GateError, Shut
 from nervous_system.ledger.ledger import Ledger
 
 CHECK = "ledger"
@@ -28,11 +29,20 @@ def look(patient: Patient) -> Iterator[Finding]:
     ledger = Ledger.open(patient.settings, create=False)
     try:
         projects = len(ledger.projects())
+        yield from _gate(ledger)
     finally:
         ledger.close()
     yield ok(f"{CHECK}: connection", f"{address} opens, in a form that this version reads; projects: {projects:,}.")
     if embedded:
         yield from _file(Path(address.removeprefix(EMBEDDED)))
+
+
+def _gate(ledger: Ledger) -> Iterator[Finding]:
+    try:
+        ledger.check_gate()
+    except GateError as error:
+        # A rebuild or a move here comes to its end by itself; what was moved away stays so.
+        yield (failure if error.kind is Shut.MOVED_AWAY else warning)(f"{CHECK}: gate", str(error))
 
 
 def _sqlite() -> Finding:

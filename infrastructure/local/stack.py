@@ -113,6 +113,13 @@ def stop(home: Path) -> bool:
         return _stop_all(place)
 
 
+def missing(home: Path, only: Iterable[str] | None = None) -> tuple[str, ...]:
+    """Which of the components called ``only`` are none of the stack that runs in ``home``; None for all."""
+    state = read_state(Home.at(home))
+    running = {child.name for child in state.children} if state else set()
+    return tuple(component.name for component in choose(only) if component.name not in running)
+
+
 @contextmanager
 def running_stack(
     home: Path, components: Iterable[str] | None = None, *, pinned: Mapping[str, int] | None = None

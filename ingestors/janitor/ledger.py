@@ -7,7 +7,6 @@ looked at again once a window.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 
 import pyarrow as pa
@@ -22,6 +21,7 @@ from nervous_system.errors import NotFoundError, UnavailableError
 from nervous_system.failpoints import failpoint
 from nervous_system.ledger.cold import ArchivedRow, Offloaded
 from nervous_system.ledger.ledger import Ledger
+from nervous_system.ledger.records import DamagedError
 from nervous_system.projects import ProjectName
 
 STORE = "ledger"
@@ -47,7 +47,7 @@ class LedgerStore:
         self._has_part = has_part
         self._notes = notes
         self._path = Path(address.removeprefix(EMBEDDED)) if address.startswith(EMBEDDED) else None
-        self._standing: dict[tuple[ProjectName, int], set[bytes]] = {}
+        self._standing: dict[tuple[str, int], set[bytes]] = {}
 
     def size_bytes(self) -> int:
         """Room that an embedded ledger takes; 0 of a cluster, which gives room back by itself."""
@@ -106,16 +106,31 @@ class LedgerStore:
     def _offload_tenant(self, bounds: Bounds, projects: Mapping[ProjectName, Sequence[ArchivedRow]]) -> Offloaded:
         total = Offloaded()
         for project, rows in projects.items():
-            # Of a project whose every event was refused there is nothing.
-            with suppress(NotFoundError):
-                keep = self._kept(project, bounds.policy.cutoff_us(project.tenant, bounds.now_us))
+            if self._is_known(project):
+                keep = self._kept(project.tenant, bounds.policy.cutoff_us(project.tenant, bounds.now_us))
                 total += self._ledger.offload(project, rows, keep)
         return total
 
-    def _kept(self, project: ProjectName, cutoff_us: int) -> set[bytes]:
-        if (project, cutoff_us) not in self._standing:
-            self._standing[project, cutoff_us] = self._ledger.standing_contents(project, cutoff_us)
-        return self._standing[project, cutoff_us]
+    def _kept(self, tenant: str, cutoff_us: int) -> set[bytes]:
+        """What stood in any project of a tenant: they store a content once, and a fork's tree is of another's."""
+        if (tenant, cutoff_us) not in self._standing:
+            kept: set[bytes] = set()
+            for project in self._ledger.projects():
+                if project.tenant == tenant and self._is_known(project):
+                    kept |= self._ledger.standing_contents(project, cutoff_us)
+            self._standing[tenant, cutoff_us] = kept
+        return self._standing[tenant, cutoff_us]
+
+    def _is_known(self, project: ProjectName) -> bool:
+        """Whether any event of a project has landed, and its past is there.
+
+        Whoever writes events by hand may have two be each other's past: no reason to keep all that others have.
+        """
+        try:
+            self._ledger.history(project)
+        except (NotFoundError, DamagedError):
+            return False
+        return True
 
 
 def _is_due(note: FileNote, tenant: str, now_us: int) -> bool:

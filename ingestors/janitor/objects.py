@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 from ingestors.janitor.notes import Notes
 from ingestors.janitor.plan import Share, StorePlan
 from ingestors.janitor.policy import DAY_US
+from nervous_system.archive.errors import ArchiveDamagedError
 from nervous_system.archive.layout import EVENTS
 from nervous_system.archive.log import ArchiveLog
 from nervous_system.archive.manifest import Place
@@ -70,11 +71,18 @@ class UnnamedObjects:
         listed = list(self._store.keys(EVENTS))
         state = self._log.state()
         recent = set(self._removed_since(state.number, now_us - DAY_US))
+        self._check_present(state, set(listed))
         unnamed = [key for key in listed if key not in state.files]
         seen_us = {key: self._notes.unnamed.get(key, now_us) for key in unnamed}
         self._notes.unnamed = seen_us
         old = [key for key in unnamed if seen_us[key] <= now_us - DAY_US and key not in recent]
         return [key for key in old if self._is_passed(state, key)]
+
+    def _check_present(self, state: ArchiveState, listed: set[str]) -> None:
+        """Raises ArchiveDamagedError where a file is missing: what it was merged from may be all that is left."""
+        for key in state.files.keys() - listed:
+            if self._store.size_bytes(key) is None:
+                raise ArchiveDamagedError(f"{key}, which its manifests name, is missing; no object was removed")
 
     def _removed_since(self, number: int, moment_us: int) -> Iterator[str]:
         for each in range(number, 0, -1):

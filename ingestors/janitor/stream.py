@@ -99,6 +99,12 @@ class LogStore:
                         "backup, or lost its end. Nothing of it was removed; see `enchanted status`."
                     )
 
+    async def _check_same(self) -> None:
+        """Raises UnavailableError where the log was made anew since it was looked at, or is about to be."""
+        info = await self._context.stream_info(self._name)
+        if bus.identity(info) != self._stream or bus.closed_partitions(info):
+            raise UnavailableError("The log is being made anew: run this again once that is finished.")
+
     async def _is_later(self, cursor: Cursor) -> bool:
         """Whether the message at a cursor came later than the one that was landed."""
         if not (cursor.sequence and cursor.recorded_us):
@@ -124,12 +130,15 @@ class LogStore:
     async def remove(self, bounds: Bounds) -> tuple[int, tuple[str, ...]]:
         """Removes what may go: how many messages did, and why others stay."""
         outgoing = [each async for each in self._outgoing(bounds)]
+        await self._check_same()
         # Before the first goes: a store that is put back to before that must be found to lack it.
         await bus.mark_removed(self._context, self._name, _through(outgoing))
         failpoint("janitor-after-mark")
         purged, held = 0, []
         for each in outgoing:
             if each.messages:
+                # Sequences of a log that was made anew lead to messages that nobody has.
+                await self._check_same()
                 purged += await self._purge(each.subject, each.through)
                 failpoint("janitor-after-purge")
             held += [each.held] if each.held else []

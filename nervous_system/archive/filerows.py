@@ -56,8 +56,10 @@ def rows(path: Path, key: str) -> Iterator[FileRow]:
     """A file's rows in order; raises ArchiveDamagedError where they cannot be read."""
     try:
         with pq.ParquetFile(path) as file:
-            for batch in file.iter_batches(ROWS_AT_ONCE, columns=list(COLUMNS)):
-                yield from map(FileRow._make, zip(*(_values(batch, name) for name in COLUMNS), strict=True))
+            # By row groups: a batch goes on into the next one, and so many large events are more than memory has.
+            for group in range(file.num_row_groups):
+                for batch in file.iter_batches(ROWS_AT_ONCE, row_groups=[group], columns=list(COLUMNS)):
+                    yield from map(FileRow._make, zip(*(_values(batch, name) for name in COLUMNS), strict=True))
     except (pa.ArrowException, OSError, ValueError, KeyError) as error:
         raise ArchiveDamagedError(f"the rows of {key} cannot be read ({error})") from error
 

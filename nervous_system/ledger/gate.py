@@ -37,8 +37,8 @@ class GateError(EnchantedError):
     """The gate is shut: nothing lands."""
 
     def __init__(self, mark: bytes) -> None:
-        kind, address = read_mark(mark)
-        super().__init__(_SENTENCES[kind].format(address=address))
+        self.kind, address = read_mark(mark)
+        super().__init__(_SENTENCES[self.kind].format(address=address))
 
 
 class Gate:
@@ -58,6 +58,12 @@ class Gate:
         """Why it is shut, and the address that goes with it; None where it is open."""
         mark = self._engine.run(lambda transaction: transaction.get(self.key))
         return None if mark is None else read_mark(mark)
+
+    def check(self) -> None:
+        """Raises GateError where it is shut."""
+        mark = self._engine.run(lambda transaction: transaction.get(self.key))
+        if mark is not None:
+            raise GateError(mark)
 
     def shut(self, kind: Shut, address: str = "") -> None:
         """No landing commits from now on."""

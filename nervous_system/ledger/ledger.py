@@ -15,7 +15,7 @@ from nervous_system.ledger.audit import Audit
 from nervous_system.ledger.cold import ArchivedRow, ColdStore, Offloaded
 from nervous_system.ledger.engines import open_engine
 from nervous_system.ledger.formats import check_format, mark_format
-from nervous_system.ledger.gate import gate_key
+from nervous_system.ledger.gate import Gate, gate_key
 from nervous_system.ledger.history import History
 from nervous_system.ledger.keys import ProjectKeys
 from nervous_system.ledger.lineage import ForkedHistory
@@ -138,6 +138,12 @@ class Ledger:
     def is_empty(self) -> bool:
         """Whether nobody has landed anything, and no rebuild was begun."""
         return rebuild.is_empty(self._engine, self._system())
+
+    def check_gate(self) -> None:
+        """Raises GateError where it is rebuilt or moved, so that nothing lands; writes nothing."""
+        system = self._engine.directory((self._root, SYSTEM), create=False)
+        if system is not None:
+            Gate(self._engine, system).check()
 
     def is_rebuilding(self) -> bool:
         """Whether a rebuild was begun and is not finished."""

@@ -91,6 +91,7 @@ class Move:
         left, entered = self._gates()
         if left.state() == (Shut.MOVED_AWAY, self._target.address) and entered.state() is None and entered.has_landed():
             return self.tally
+        self._check_source(left.state())
         self._begin(entered)
         self._pass(report)
         left.shut(Shut.MOVED_AWAY, self._target.address)
@@ -112,6 +113,14 @@ class Move:
                 "up."
             )
         left.open()
+
+    def _check_source(self, shut: tuple[Shut, str] | None) -> None:
+        """Raises SettingsError where the source is not whole, or is at home elsewhere: there would be two ledgers."""
+        if shut not in (None, (Shut.MOVED_AWAY, self._target.address)):
+            raise SettingsError(
+                f"The ledger at {self._source.address} cannot be moved to {self._target.address}: it is being rebuilt "
+                "or moved, or was moved elsewhere. Let that finish first, or move the ledger from where it is now."
+            )
 
     def _gates(self) -> tuple[Gate, Gate]:
         system = self._source.engine.directory((self._root, SYSTEM), create=False)

@@ -56,5 +56,5 @@ def _mode(place: Path, path: Path) -> int | None:
             return None
         raise FileTargetError(f"There is no folder {place.parent} for {path.name!r}: make it first.") from None
     if not stat.S_ISREG(found.st_mode):
-        raise FileTargetError(f"{path} is not a file: name a file, or leave --output out and redirect.")
+        raise FileTargetError(f"{path} is not a file: name a file.")
     return stat.S_IMODE(found.st_mode)

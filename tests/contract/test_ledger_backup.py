@@ -6,9 +6,10 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
+import apsw
 import pytest
 
-from nervous_system.errors import SettingsError, UnavailableError
+from nervous_system.errors import SettingsError
 from nervous_system.ledger.embedded.backups import back_up
 from nervous_system.ledger.engines import open_engine
 from nervous_system.ledger.ledger import Ledger
@@ -40,6 +41,9 @@ def test_it_has_all_and_goes_on_by_itself(hub: Hub, file: Path, tmp_path: Path) 
     size_bytes = back_up(file, tmp_path / "copy")
     assert size_bytes == (tmp_path / "copy").stat().st_size
     assert (tmp_path / "copy").stat().st_mode & 0o777 == 0o600
+    plain = apsw.Connection(str(tmp_path / "copy"))
+    assert plain.execute("PRAGMA journal_mode").get == "wal"
+    plain.close()
     copy = opened(tmp_path / "copy", hub)
     assert copy.data() == hub.data()
     copy.sequence = copy.cursor().sequence
@@ -79,7 +83,7 @@ def test_what_stands_there_is_left_alone(hub: Hub, file: Path, tmp_path: Path) -
     with pytest.raises(SettingsError, match="exists already"):
         back_up(file, tmp_path / "copy")
     assert (tmp_path / "copy").read_text() == "mine"
-    with pytest.raises(UnavailableError, match="could not be written"):
+    with pytest.raises(SettingsError, match="no folder"):
         back_up(file, tmp_path / "nowhere" / "copy")
     with pytest.raises(SettingsError, match="no ledger"):
         back_up(tmp_path / "other", tmp_path / "copy2")

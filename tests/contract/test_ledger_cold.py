@@ -10,8 +10,12 @@ from typing import Any
 
 import pytest
 
+from ingestors.janitor.bounds import Bounds
+from ingestors.janitor.ledger import LedgerStore
+from ingestors.janitor.notes import Notes
+from ingestors.janitor.policy import DAY_US, Policy
 from nervous_system.archive.errors import ArchiveDamagedError
-from nervous_system.contract import AgentDecision, ToolCall
+from nervous_system.contract import AgentDecision, Checkpoint, Origin, ToolCall
 from nervous_system.errors import SettingsError, UnavailableError
 from nervous_system.events import content_hash
 from nervous_system.ledger.cold import ColdStore, Offloaded
@@ -260,3 +264,36 @@ def test_contents_of_a_stretch_of_time(hub: Hub) -> None:
     standing = hub.ledger.standing_contents(PROJECT, BEGAN_US + 3)
     expected = {bytes.fromhex(content_hash(each)) for each in (*contents[2:], b"b")}
     assert standing == expected
+
+
+def removed(hub: Hub, *projects: ProjectName) -> Offloaded:
+    """What a round of the janitor does to projects of a tenant that are all old."""
+    assert hub.archive is not None
+    bounds = Bounds(Policy(1), EVER_US + 2 * DAY_US, {})
+    store = LedgerStore(hub.ledger, "fdb:", Notes(), lambda *_: True)
+    return store._offload_tenant(bounds, {project: hub.archive.rows(project) for project in projects})
+
+
+def test_what_stands_in_a_fork_stays_at_hand(hub: Hub) -> None:
+    assert hub.archive is not None
+    for path in ("kept", "gone"):
+        hub.put(event(1 if path == "kept" else 2, state_change=write(path, path.encode() * 100)))
+    history = hub.history()
+    opened = opening(history, resolve(history, event(1).event_id))
+    hub.land(hub.message(event(3, FORK, checkpoint=opened), project=FORK))
+    for number, path in enumerate(("kept", "gone"), 4):
+        hub.put(event(number, state_change=write(path, b"later")))
+    assert removed(hub, PROJECT).kept
+    history = hub.history(FORK)
+    contents = Contents(history)
+    tree = tree_at(history, resolve(history, "now"), contents)
+    assert [contents(entry.content_hash) for entry in tree.values()] == [b"kept" * 100]
+    assert hub.archive.asked == []
+
+
+def test_two_that_are_each_others_past_keep_nobody_from_going(swarm: Swarm) -> None:
+    hub, pair = swarm.hub, [ProjectName(PROJECT.tenant, name) for name in ("left", "right")]
+    for number, (project, other) in enumerate((pair, pair[::-1]), 900):
+        origin = Origin(project_id=other.project, through_event_id=event(1).event_id, chain=bytes(32), incarnation=5)
+        hub.land(hub.message(event(number, project, checkpoint=Checkpoint(name="o", origin=origin)), project=project))
+    assert removed(hub, *pair, PROJECT).events

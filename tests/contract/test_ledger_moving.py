@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from nervous_system.errors import EnchantedError, SettingsError
 from nervous_system.ledger import moving
 from nervous_system.ledger.engines import open_engine
-from nervous_system.ledger.gate import GateError
-from nervous_system.ledger.ledger import Ledger
+from nervous_system.ledger.gate import Gate, GateError, Shut
+from nervous_system.ledger.ledger import SYSTEM, Ledger
 from nervous_system.ledger.moving import Move, Side, differences, shares
 from nervous_system.ledger.transaction import Engine
 from nervous_system.projects import ProjectName
@@ -161,6 +161,20 @@ def test_it_is_done_once(hub: Hub, engine: Engine, goal: Engine) -> None:
     there.put(event(40))
     assert move(hub, engine, goal).run().passes == 0
     assert len(there.data()) == 31
+
+
+@pytest.mark.parametrize(
+    "shut", [(Shut.REBUILDING, ""), (Shut.MOVING_HERE, "embedded:///first"), (Shut.MOVED_AWAY, "embedded:///other")]
+)
+def test_what_is_not_the_whole_ledger_is_not_moved(
+    hub: Hub, engine: Engine, goal: Engine, shut: tuple[Shut, str]
+) -> None:
+    system = engine.directory((hub.root, SYSTEM))
+    assert system is not None
+    Gate(engine, system).shut(*shut)
+    with pytest.raises(SettingsError, match="cannot be moved"):
+        move(hub, engine, goal).run()
+    assert Gate(engine, system).state() == shut
 
 
 def test_a_ledger_in_use_is_not_overwritten(hub: Hub, engine: Engine, goal: Engine) -> None:

@@ -9,7 +9,7 @@ import signal
 import socket
 import time
 from collections.abc import Iterator
-from contextlib import aclosing
+from contextlib import aclosing, closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -29,7 +29,9 @@ from ingestors.sharing import Roster
 from nervous_system import bus, subjects
 from nervous_system.archive import objects
 from nervous_system.events import now_us
-from nervous_system.ledger.ledger import Ledger
+from nervous_system.ledger.engines import open_engine
+from nervous_system.ledger.gate import Gate, Shut
+from nervous_system.ledger.ledger import ROOT, SYSTEM, Ledger
 from nervous_system.projects import ProjectName
 from nervous_system.recorder import Recorder
 from nervous_system.settings import Settings
@@ -312,6 +314,13 @@ def test_a_ledger_that_cannot_be_written_or_does_not_last_is_found(bare: Setting
     assert levels(examine(Patient(own), {"ledger": ledger.look}))["ledger"] is FAILURE
     Ledger.open(own).close()
     assert look(ledger.look, Patient(own))["ledger: write"] is OK
+    with closing(Ledger.open(own)) as opened, closing(open_engine(own.ledger)) as engine:
+        opened.begin_rebuild()
+        assert look(ledger.look, Patient(own))["ledger: gate"] is WARNING
+        system = engine.directory((ROOT, SYSTEM))
+        assert system is not None
+        Gate(engine, system).shut(Shut.MOVED_AWAY)
+        assert look(ledger.look, Patient(own))["ledger: gate"] is FAILURE
     holder = apsw.Connection(str(path))
     holder.execute("BEGIN IMMEDIATE")
     assert look(ledger.look, Patient(own))["ledger: write"] is WARNING

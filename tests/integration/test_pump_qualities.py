@@ -12,8 +12,9 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
 import pytest
+from nats.aio.msg import Msg
 
-from ingestors.pulling import REQUEST_MESSAGES
+from ingestors.pulling import REQUEST_MESSAGES, Pull
 from ingestors.pump import PartitionWorker
 from ingestors.sink import Limits
 from nervous_system import bus, subjects
@@ -61,6 +62,32 @@ def test_what_a_slow_store_has_not_taken_stays_in_the_log(servers: Settings, pro
                 await until(lambda: sink.events == events, "all events")
                 assert max(sum(m.size_bytes for m in each.messages) for each in sink.batches) <= LIMIT_BYTES
                 assert max(len(each.messages) for each in sink.batches) <= 20
+
+    asyncio.run(run())
+
+
+def test_a_slow_store_is_no_failure_where_nothing_more_comes(
+    servers: Settings, project: ProjectName, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks: list[float] = []
+    fetch = Pull.fetch
+
+    async def counted(pull: Pull, patience_s: float) -> list[Msg]:
+        looks.append(patience_s)
+        return await fetch(pull, patience_s)
+
+    async def run() -> None:
+        async with log(servers) as context:
+            events = await send(context, project, [1])
+            sink = KeptInMemory(Limits(1, LIMIT_BYTES, 0.05), is_open=False)
+            async with working(context, servers, project, sink) as worker:
+                await until(sink.entered.is_set, "the first batch at the store")
+                monkeypatch.setattr(Pull, "fetch", counted)
+                await until(lambda: len(looks) > 2, "looks for more meanwhile")
+                sink.gate.set()
+                events += await send(context, project, [2])
+                await until(lambda: sink.events == events, "all events")
+                assert (worker.progress.failures, sink.sessions) == (0, 1)
 
     asyncio.run(run())
 

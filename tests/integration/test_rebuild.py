@@ -184,6 +184,30 @@ def test_an_ingestor_does_not_begin_an_empty_ledger_behind_the_archive(lived: Ow
     sink.close()
 
 
+def test_an_ingestor_does_not_begin_a_new_log_on_an_older_copy(lived: OwnHub) -> None:
+    hub = lived.emptied("ledger")
+    for partition, messages in first_stream().items():
+        hub.land(OLD, partition, messages[:20], "ledger")
+    sink = LedgerSink(hub.settings)
+    sink.open()
+    check_precedence(hub.settings, sink, OLD, 1)
+    with pytest.raises(UnavailableError, match="rebuild ledger --from-archive"):
+        check_precedence(hub.settings, sink, NEW, 1)
+    rebuild(hub, "ledger")
+    check_precedence(hub.settings, sink, NEW, 1)
+    sink.close()
+
+
+def test_an_ingestor_begins_a_new_log_behind_all_of_the_one_before(lived: OwnHub) -> None:
+    hub = lived.emptied("ledger")
+    for partition, messages in first_stream().items():
+        hub.land(OLD, partition, messages, "ledger")
+    sink = LedgerSink(hub.settings)
+    sink.open()
+    check_precedence(hub.settings, sink, NEW, 1)
+    sink.close()
+
+
 def test_an_empty_archive_rebuilds_nothing(servers: Settings, tmp_path: Path) -> None:
     hub = new_hub(servers, tmp_path)
     store = ObjectStore(hub.settings)

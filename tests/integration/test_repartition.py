@@ -8,11 +8,16 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from nats.js import JetStreamContext
 
 from infrastructure.local.stack import running_stack
-from nervous_system import bus, landed, subjects
+from ingestors.janitor.bounds import Bounds
+from ingestors.janitor.policy import Policy
+from ingestors.janitor.stream import LogStore
+from nervous_system import bus, landed, repartitioning, subjects
 from nervous_system.errors import SettingsError, UnavailableError
-from nervous_system.events import encode_batch, uuid7
+from nervous_system.events import encode_batch, now_us, uuid7
+from nervous_system.landing import Cursor
 from nervous_system.projects import ProjectName
 from nervous_system.repartitioning import Repartitioned, repartition
 from nervous_system.settings import Settings
@@ -117,6 +122,58 @@ def test_one_that_was_killed_goes_on(log: Settings, monkeypatch: pytest.MonkeyPa
     finally:
         running.terminate()
         running.communicate()
+
+
+def messages(settings: Settings) -> int:
+    async def run() -> int:
+        client = await bus.connect(settings)
+        info = await client.jetstream().stream_info(settings.stream)
+        await client.close()
+        return info.state.messages
+
+    return asyncio.run(run())
+
+
+def test_a_log_that_was_opened_again_is_not_removed(log: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    sent(log, 100)
+
+    async def opened(context: JetStreamContext, settings: Settings, *_: object) -> None:
+        await repartitioning._reopen(context, await context.stream_info(settings.stream), 4)
+        await asyncio.to_thread(sent, log, 200)
+
+    monkeypatch.setattr(repartitioning, "_land", opened)
+    with pytest.raises(UnavailableError, match="opened again"):
+        moved(log, 7)
+    assert messages(log) == 2 * len(PROJECTS)
+
+
+def test_a_log_that_was_made_anew_is_not_purged_by_what_was_known_of_the_old_one(
+    log: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sent(log, 100)
+    sent(log, 200)
+
+    async def made_anew(context: JetStreamContext, name: str, _: object) -> None:
+        await context.delete_stream(name)
+        await asyncio.to_thread(sent, log, 300)
+        await asyncio.to_thread(sent, log, 400)
+
+    async def purge() -> None:
+        client = await bus.connect(log)
+        try:
+            info = await client.jetstream().stream_info(log.stream)
+            policy, stream = Policy(1), bus.identity(info)
+            old = {(stream, partition): Cursor(info.state.last_seq + 1) for partition in range(log.partitions)}
+            bounds = Bounds(policy, now_us(), {})
+            bounds = replace(bounds, old={policy.cutoff_us("", bounds.now_us): old})
+            await LogStore(client, info, lambda *_: True).remove(bounds)
+        finally:
+            await client.close()
+
+    monkeypatch.setattr(bus, "mark_removed", made_anew)
+    with pytest.raises(UnavailableError, match="made anew"):
+        asyncio.run(purge())
+    assert messages(log) == 2 * len(PROJECTS)
 
 
 def test_the_same_number_changes_nothing(log: Settings) -> None:

@@ -8,22 +8,31 @@ import io
 import json
 import resource
 import signal
+import threading
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
 
+from ingestors.janitor.notes import Notes
+from ingestors.janitor.objects import UnnamedObjects
+from ingestors.janitor.policy import DAY_US
+from ingestors.siphon.compaction import Compactor
 from ingestors.siphon.sink import CursorMovedError
+from ingestors.siphon.workspace import Workspace
 from nervous_system import columns
 from nervous_system.archive import layout
 from nervous_system.archive.errors import ArchiveDamagedError
-from nervous_system.archive.manifest import ProjectHead
+from nervous_system.archive.log import ArchiveLog
+from nervous_system.archive.manifest import Change, ProjectHead
+from nervous_system.archive.state import ArchiveState
 from nervous_system.errors import UnavailableError
+from nervous_system.events import now_us
 from nervous_system.landing import Batch
 from nervous_system.projects import ProjectName
 from nervous_system.settings import Settings
@@ -282,3 +291,45 @@ def test_the_command_merges_and_names_what_counts(settings: Settings) -> None:
         after, key=lambda key: (after[key].recorded_us, key)
     )
     check_archive(settings, landed)
+
+
+class _Slept(ArchiveLog):
+    """A merge's process sleeps just before its manifest, and what it uploaded is taken for left behind meanwhile."""
+
+    def append(self, make: Callable[[ArchiveState], Change]) -> ArchiveState:
+        self._store.delete(entry.key for entry in make(self.state()).added)
+        return super().append(make)
+
+
+def merged_from(settings: Settings) -> ArchiveState:
+    """What the archive held before a merge by a process that slept."""
+    with opened(settings) as sink:
+        for each in batches(3):
+            sink.land(each)
+    before, store = state_of(settings), store_of(settings)
+    workspace = Workspace(settings.siphon_files)
+    with closing(workspace):
+        Compactor(store, _Slept(store), workspace, 10_000_000, threading.Event()).run()
+    return before
+
+
+def test_a_merge_that_slept_finds_its_file_again(settings: Settings) -> None:
+    merged_from(settings)
+    check_archive(settings, batches(3))
+
+
+def test_what_was_merged_stays_while_the_merged_file_is_missing(settings: Settings) -> None:
+    before, store = merged_from(settings), store_of(settings)
+    replaced = sorted(before.files.keys() - state_of(settings).files.keys())
+    assert replaced
+    notes = Notes(unnamed=dict.fromkeys(replaced, 0))
+    unnamed = UnnamedObjects(store, ArchiveLog(store), notes)
+    after_us = now_us() + 2 * DAY_US
+    merged = next(iter(state_of(settings).files.keys() - before.files.keys()))
+    body = store.get(merged)
+    store.delete([merged])
+    with pytest.raises(ArchiveDamagedError, match="missing"):
+        unnamed.remove(after_us)
+    assert all(store.size_bytes(key) for key in replaced)
+    store.put(merged, body)
+    assert unnamed.remove(after_us)[0] == len(replaced)

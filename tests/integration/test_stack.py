@@ -243,6 +243,13 @@ def test_addresses_in_the_environment_are_pointed_out(commands: StackCommands) -
     assert "ENCHANTED_NATS_URL in the environment" in done.stderr
 
 
+def test_what_a_stack_was_not_started_with_is_named(commands: StackCommands) -> None:
+    assert "Note" not in commands.run("up", "--only", "nats").stderr
+    again = commands.run("up", "--only", "nats", "--only", "s3")
+    assert again.stdout.startswith("Enchanted runs already.")
+    assert "Note: not started with it: s3. `enchanted down`, then `enchanted up`." in again.stderr
+
+
 def kill_supervisor(commands: StackCommands) -> None:
     supervisor = commands.state().supervisor
     os.kill(supervisor.pid, signal.SIGKILL)

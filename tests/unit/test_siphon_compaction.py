@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from infrastructure.cli.compacting import chosen
-from ingestors.siphon import files
+from ingestors.siphon import compaction, files
 from ingestors.siphon.compaction import MAX_INPUTS, OvertakenError, merged_tables, plan, replacement
 from ingestors.siphon.sink import CursorMovedError, by_day_and_bucket, change
 from nervous_system import columns, parquet
@@ -161,6 +161,20 @@ def test_row_groups_are_bounded_by_bytes_and_rows(monkeypatch: pytest.MonkeyPatc
     assert pa.concat_tables(cut).equals(pa.concat_tables([table, table]))
     monkeypatch.setattr(parquet, "GROUP_ROWS", 7)
     assert max(each.num_rows for each in parquet.groups([table])) == 7
+
+
+def test_what_is_merged_is_taken_a_row_group_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(parquet, "GROUP_BYTES", 4_000)
+    shares = [table_of(list(range(start, 300, 2))) for start in (0, 1)]
+    opened = [pq.ParquetFile(written(tmp_path, str(n), share).path) for n, share in enumerate(shares)]
+    assert all(file.num_row_groups > 5 for file in opened)
+    for file in opened:
+        assert (
+            max(parquet.event_bytes(pa.Table.from_batches([batch])) for _, batch, _ in compaction._rows(file)) <= 4_000
+        )
+    merged = list(merged_tables(opened))
+    assert max(map(parquet.event_bytes, merged)) <= 4_000
+    assert sum(table.num_rows for table in merged) == 300
 
 
 def landed(after: int = 0) -> Batch:

@@ -32,6 +32,8 @@ def back_up(ledger: Path, target: Path) -> int:
         return target.stat().st_size
     except FileExistsError as error:
         raise SettingsError(f"{target} exists already: name a new file.") from error
+    except FileNotFoundError as error:
+        raise SettingsError(f"There is no folder {target.parent} for {target.name!r}: make it first.") from error
     except (OSError, apsw.Error) as error:
         raise UnavailableError(f"The copy could not be written to {target}: {error}.") from error
     finally:
@@ -46,6 +48,12 @@ def _copy(ledger: Path, draft: Path) -> None:
         connection.execute("VACUUM INTO ?", (str(draft),))
     finally:
         connection.close()
+    # VACUUM INTO does not hand the journal's mode on, and a ledger that is there already is opened in its own.
+    copy = apsw.Connection(str(draft), flags=apsw.SQLITE_OPEN_READWRITE)
+    try:
+        copy.execute("PRAGMA journal_mode = WAL")
+    finally:
+        copy.close()
 
 
 def _sync(path: Path) -> None:

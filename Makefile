@@ -11,7 +11,7 @@ demo: $(SETUP)
 	@$(BIN)/python -m infrastructure.local.demo "$(REPO)"
 
 test: $(SETUP)
-	$(BIN)/python -m pytest --numprocesses=3 --dist=loadfile
+	$(BIN)/python -m pytest --numprocesses=3 --dist=loadfile --no-loadscope-reorder
 
 check: $(SETUP)
 	$(BIN)/ruff check .

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
@@ -55,6 +56,8 @@ class Verdict:
 
 def verify_archive(as_json: bool) -> bool:
     """Checks the archive, and the stores that are set against it; prints what differs. Whether nothing does."""
+    # It would say on stderr what the error says better.
+    logging.getLogger("clickhouse_connect").setLevel(logging.CRITICAL)
     settings = Settings.load()
     settings.require("s3_endpoint")
     with shown_progress() as progress:

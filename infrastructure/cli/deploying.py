@@ -40,8 +40,8 @@ def _checked(_context: click.Context, _parameter: click.Parameter, tenants: tupl
 def init_deployment(folder: Path, *, tenants: tuple[str, ...], is_cluster: bool, force: bool) -> None:
     """Write what docker-compose needs into FOLDER: random secrets, the servers' users and their rights, an .env.
 
-    Every file is readable by its owner alone, as whom the containers run. To change a secret remove its file in
-    FOLDER/secrets, then run this with --force and start the containers again.
+    FOLDER is ./deployment where none is given. Every file is readable by its owner alone, as whom the containers run.
+    To change a secret remove its file in FOLDER/secrets, then run this with --force and start the containers again.
     """
     written = Folder(folder).write(Plan(tenants, is_cluster), force=force)
     root = folder.expanduser().resolve()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -49,6 +50,8 @@ def rebuild(*, store: str, from_archive: bool, beneath: bool, as_json: bool) -> 
         raise click.UsageError("Say --from-archive: the store is filled from the archive in the settings.")
     if beneath and store == "ledger":
         raise click.UsageError("Nothing can be landed beneath what a ledger holds: it keeps the order of landing.")
+    # It would say on stderr what the error says better.
+    logging.getLogger("clickhouse_connect").setLevel(logging.CRITICAL)
     settings = Settings.load()
     settings.require("s3_endpoint")
     began_s = time.monotonic()

@@ -168,10 +168,7 @@ class Janitor:
         gone = store.remove(bounds, entries, Evidence(stores.objects, stores.notes).rows)
         # A cluster gives back by itself what is freed in it.
         before, after = (before, store.size_bytes()) if before else (gone.bytes_freed, 0)
-        strangers = (
-            f"{len(gone.differences):,} events: the ledger has refused them, or has other bytes under their ids."
-        )
-        return Done("ledger", gone.events, before, after, (strangers,) if gone.differences else ())
+        return Done("ledger", gone.events, before, after, tuple(_staying(gone)))
 
     async def _plan_stream(self, bounds: Bounds, parts: Parts) -> StorePlan:
         async with stream.opened(self._settings, parts.has) as log:

@@ -18,9 +18,10 @@ from typing import Any
 import pytest
 import yaml
 from clickhouse_connect.driver.client import Client
-from prometheus_client import generate_latest
+from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
+from infrastructure.cli.janitor_metrics import Rounds, collector
 from infrastructure.grafana.__main__ import stale
 from infrastructure.local.status import stack_status
 from ingestors.clickhouse import ClickHouseSink, connect
@@ -218,7 +219,10 @@ def known(pages: list[str]) -> dict[str, set[str]]:
     meter.failed(RuntimeError())
     meter.buried(Refusal("code", "A reason.", b"", 1, 0))
     found: dict[str, set[str]] = {name: set() for text in pages for name in re.findall(r"^# TYPE (\w+)", text, re.M)}
-    for text in (*pages, generate_latest().decode()):
+    # The janitor runs only where there is a retention policy.
+    janitors = CollectorRegistry()
+    janitors.register(collector(Rounds()))
+    for text in (*pages, generate_latest().decode(), generate_latest(janitors).decode()):
         for family in text_string_to_metric_families(text):
             for sample in family.samples:
                 found.setdefault(sample.name, set()).update(sample.labels)

@@ -26,6 +26,7 @@ logger = logging.getLogger(__name__)
 
 # Whose mark says how far the ledger is.
 SINK = "ledger"
+MAX_SEQUENCE = 2**64 - 1
 
 Question = Callable[[str, dict[str, Any]], Awaitable[Answer]]
 
@@ -61,7 +62,7 @@ class Desk:
     async def _answer(self, question: Question, message: Msg) -> Answer:
         try:
             return await question(message.subject.split(".")[1], json.loads(message.data))
-        except (KeyError, TypeError, ValueError):
+        except (KeyError, TypeError, ValueError, RecursionError):
             return Answer("the question cannot be read")
         except (TimeoutError, nats.errors.Error) as error:
             # Not its words, which may be about others.
@@ -75,7 +76,7 @@ class Desk:
 
     async def _message(self, tenant: str, about: dict[str, Any]) -> Answer:
         try:
-            found = await self._context.get_msg(self._stream, seq=int(about["sequence"]))
+            found = await self._context.get_msg(self._stream, seq=_number(about, "sequence", 1))
         except NotFoundError:
             return FoundMessage()
         try:
@@ -88,11 +89,19 @@ class Desk:
         return FoundMessage(is_there=True, message_id=message_id, partition=stored.partition)
 
     async def _landed(self, _tenant: str, about: dict[str, Any]) -> Answer:
-        partition = int(about["partition"])
-        if not 0 <= partition < self._partitions:
+        partition = _number(about, "partition", 0)
+        if partition >= self._partitions:
             return LandedMark()
         try:
             info = await self._context.consumer_info(self._stream, subjects.consumer(SINK, partition))
         except NotFoundError:
             return LandedMark()
         return LandedMark(sequence=info.ack_floor.stream_seq if info.ack_floor else 0)
+
+
+def _number(about: dict[str, Any], name: str, least: int) -> int:
+    """A whole number of a question; raises as what cannot be read does where it is none that the log can have."""
+    found = about[name]
+    if type(found) is not int or not least <= found <= MAX_SEQUENCE:
+        raise ValueError(f"{name} is no number from {least} to {MAX_SEQUENCE}")
+    return found

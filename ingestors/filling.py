@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from clickhouse_connect.driver.client import Client
 
@@ -37,16 +37,17 @@ class RebuiltLedger:
         self.sink = LedgerSink(settings, rebuilding=True)
         self.sink.open()
 
-    def begin(self, places: Iterable[Place]) -> None:
+    def begin(self, cursors: Mapping[Place, Cursor]) -> None:
         """Shuts the ledger for all others."""
-        standing, known = self.sink.ledger.cursors(), set(places)
+        standing = self.sink.ledger.cursors()
+        archived_us = max((cursor.recorded_us for cursor in cursors.values()), default=0)
         try:
-            self.sink.ledger.begin_rebuild()
+            self.sink.ledger.begin_rebuild(archived_us=archived_us)
         except NotEmptyError:
-            is_archived = all((stream, partition) in known for _, stream, partition in standing)
+            is_archived = all((stream, partition) in cursors for _, stream, partition in standing)
             if not (is_archived and self._agrees(self.sink.ledger)):
                 raise
-            self.sink.ledger.begin_rebuild(standing)
+            self.sink.ledger.begin_rebuild(standing, archived_us=archived_us)
 
     def reached(self, place: Place) -> int:
         """The sink's cursor: it moves in the transaction that lands."""
@@ -77,7 +78,7 @@ class RebuiltClickHouse:
         self.sink.open()
         self._client: Client = clickhouse.connect(settings)
 
-    def begin(self, places: Iterable[Place]) -> None:
+    def begin(self, cursors: Mapping[Place, Cursor]) -> None:
         """Writes down that it has begun."""
         if self._client.query(f"SELECT 1 FROM {REBUILDS} LIMIT 1").result_rows:
             return
@@ -91,7 +92,7 @@ class RebuiltClickHouse:
                 "beneath what is there, or name an empty database in ENCHANTED_CLICKHOUSE_DATABASE. `enchanted "
                 "verify --archive` tells whether it holds what the archive does."
             )
-        self._write([(place, 0) for place in places])
+        self._write([(place, 0) for place in cursors])
 
     def reached(self, place: Place) -> int:
         """What the table says."""

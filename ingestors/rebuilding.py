@@ -40,8 +40,12 @@ class Store(Protocol):
         """Where the archive's events go, open."""
         ...
 
-    def begin(self, places: Iterable[Place]) -> None:
-        """Begins a rebuild, or goes on with one; raises NotEmptyError where the store holds what no rebuild brought."""
+    def begin(self, cursors: Mapping[Place, Cursor]) -> None:
+        """Begins a rebuild up to these cursors, or goes on with one.
+
+        Raises:
+            NotEmptyError: the store holds what no rebuild brought.
+        """
         ...
 
     def reached(self, place: Place) -> int:
@@ -104,7 +108,7 @@ class Rebuild:
         """
         places = sorted(self._state.cursors, key=lambda place: (place[0].created_us, place[0].name, place[1]))
         try:
-            self._store.begin(places)
+            self._store.begin(self._state.cursors)
         except NotEmptyError:
             if self._is_filled():
                 return self._rebuilt()

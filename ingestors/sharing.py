@@ -46,9 +46,10 @@ class Roster:
         self._heard_s: dict[str, float] = {}
 
     def members(self) -> set[str]:
-        """This process, and those that were heard lately."""
+        """This process, and those that were heard lately; all others are forgotten."""
         now_s = asyncio.get_running_loop().time()
-        return {self.own} | {name for name, heard_s in self._heard_s.items() if now_s - heard_s < LOST_AFTER_S}
+        self._heard_s = {name: heard_s for name, heard_s in self._heard_s.items() if now_s - heard_s < LOST_AFTER_S}
+        return {self.own, *self._heard_s}
 
     async def shares(self, partitions: int) -> AsyncGenerator[Sequence[int], None]:
         """This process's partitions, and again whenever they are others; until it is closed."""

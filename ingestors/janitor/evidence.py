@@ -3,28 +3,30 @@
 from __future__ import annotations
 
 import hashlib
-import io
+import tempfile
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
-
-import pyarrow as pa
-import pyarrow.parquet as pq
+from itertools import groupby, islice
+from pathlib import Path
 
 from ingestors.janitor.notes import FileNote, Notes, Portion
 from ingestors.janitor.plan import Tally
-from nervous_system.archive import merkle
+from ingestors.siphon.workspace import Workspace, explained
+from nervous_system.archive import filerows, merkle
 from nervous_system.archive.errors import ArchiveDamagedError
+from nervous_system.archive.filerows import FileRow
 from nervous_system.archive.layout import EVENTS
 from nervous_system.archive.log import ArchiveLog
 from nervous_system.archive.manifest import FileEntry
 from nervous_system.archive.objects import ObjectStore
-from nervous_system.errors import NotFoundError
 from nervous_system.events import decode
 from nervous_system.ledger.cold import ArchivedRow, Position
 from nervous_system.projects import ProjectName
 from nervous_system.streams import StreamIdentity
 
-_COLUMNS = ["tenant_id", "project_id", "stream", "partition", "log_sequence", "log_index", "event_id", "event_bytes"]
+# A file may have a million rows: the ledger is told of so many at a time.
+ROWS_AT_ONCE = 4_096
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,68 +69,80 @@ class Evidence:
 
         Raises:
             ArchiveDamagedError: it is not what the manifests say.
+            UnavailableError: there is no room for it on this machine.
         """
-        note = self.notes.files.get(entry.key)
-        if note is not None and note.sha256 == entry.sha256.hex():
+        if self._is_known(entry):
             return False
-        self.rows(entry)
+        with self._fetched(entry) as path:
+            self._count(entry, path)
         return True
 
-    def rows(self, entry: FileEntry) -> pa.Table:
-        """A file's rows, every one hashed; raises ArchiveDamagedError."""
-        table = read_file(self.store, entry)
-        known = self.notes.files.get(entry.key)
-        found = FileNote(entry.sha256.hex(), list(_portions(table)))
-        if known is not None and known.sha256 == found.sha256:
-            found.offloaded = known.offloaded
-        self.notes.files[entry.key] = found
-        return table
+    @contextmanager
+    def rows(self, entry: FileEntry) -> Iterator[Iterator[FileRow]]:
+        """The rows of a file that is good, one by one, for the length of a ``with`` block; raises as ``check``."""
+        with self._fetched(entry) as path:
+            if not self._is_known(entry):
+                self._count(entry, path)
+            yield filerows.rows(path, entry.key)
+
+    @contextmanager
+    def _fetched(self, entry: FileEntry) -> Iterator[Path]:
+        """A file on this machine, its bytes found to be those that its entry names, for the length of a ``with`` block.
+
+        Beside the notes, since a container's folder for temporary files may be its memory.
+        """
+        folder = self.notes.path.parent if self.notes.path else Path(tempfile.gettempdir(), "enchanted-janitor")
+        with closing(Workspace(folder)) as workspace, workspace.file("parquet") as path:
+            with explained(workspace.folder):
+                filerows.fetch(self.store, entry, path)
+            yield path
+
+    def _is_known(self, entry: FileEntry) -> bool:
+        """Whether these very bytes were found to have the events that are named."""
+        note = self.notes.files.get(entry.key)
+        return note is not None and note.sha256 == entry.sha256.hex()
+
+    def _count(self, entry: FileEntry, path: Path) -> None:
+        self.notes.files[entry.key] = FileNote(entry.sha256.hex(), counted(entry, filerows.rows(path, entry.key)))
 
 
-def read_file(store: ObjectStore, entry: FileEntry) -> pa.Table:
-    """The rows of a file, checked against its manifest's entry: size, SHA-256, count, and each event's hash.
+def counted(entry: FileEntry, rows: Iterable[FileRow]) -> list[Portion]:
+    """What a file has of each tenant; raises ArchiveDamagedError where it has not the events that its entry names."""
+    events, sizes = Tally(), Tally()
 
-    Raises:
-        ArchiveDamagedError: it is missing or something else.
-    """
-    try:
-        body = store.get(entry.key)
-    except NotFoundError as error:
-        raise ArchiveDamagedError(f"{entry.key}, which its manifests name, is missing") from error
-    if len(body) != entry.size_bytes or hashlib.sha256(body).digest() != entry.sha256:
-        raise ArchiveDamagedError(f"{entry.key} does not have the size and SHA-256 that its manifest gives")
-    try:
-        table = pq.ParquetFile(io.BytesIO(body)).read(columns=_COLUMNS)
-    except (pa.ArrowException, OSError, ValueError) as error:
-        raise ArchiveDamagedError(f"{entry.key} cannot be read ({error})") from error
-    events = table.column("event_bytes")
-    leaves = (hashlib.sha256(event.as_buffer()).digest() for event in events)
-    if table.num_rows != entry.rows or merkle.root(leaves) != entry.events_root:
+    def leaves() -> Iterator[bytes]:
+        for row in rows:
+            events.add(row.tenant, 1)
+            sizes.add(row.tenant, len(row.data))
+            yield hashlib.sha256(row.data).digest()
+
+    root = merkle.root(leaves())
+    if sum(share.items for share in events.shares()) != entry.rows or root != entry.events_root:
         raise ArchiveDamagedError(f"{entry.key} does not have the events that its manifest names")
-    return table
+    return [
+        Portion(share.tenant, share.items, size.items)
+        for share, size in zip(events.shares(), sizes.shares(), strict=True)
+    ]
 
 
 def archived_rows(
-    table: pa.Table, tenants: set[str], has_part: Callable[[str, bytes], bool]
-) -> dict[ProjectName, list[ArchivedRow]]:
-    """The events of tenants as the ledger is told of them, by project, but for those with a part that it lacks."""
-    found: dict[ProjectName, list[ArchivedRow]] = {}
-    columns = [table.column(name).to_pylist() for name in _COLUMNS]
-    streams: dict[str, StreamIdentity] = {}
-    for tenant, project, stream, partition, sequence, index, event_id, data in zip(*columns, strict=True):
-        if tenant not in tenants or not all(has_part(tenant, part) for part in decode(data).state_change.blob_parts):
-            continue
-        identity = streams.setdefault(stream, StreamIdentity.parse(stream))
-        row = ArchivedRow(event_id, hashlib.sha256(data).digest(), Position(identity, partition, sequence, index))
-        found.setdefault(ProjectName(tenant, project), []).append(row)
-    return found
+    rows: Iterable[FileRow], tenants: set[str], has_part: Callable[[str, bytes], bool]
+) -> Iterator[tuple[ProjectName, list[ArchivedRow]]]:
+    """The events of tenants as the ledger is told of them, a few of one project at a time.
+
+    Those with a part that the archive lacks are left out.
+    """
+    wanted = (row for row in rows if row.tenant in tenants)
+    for (tenant, project), of_project in groupby(wanted, key=lambda row: (row.tenant, row.project)):
+        found = (_archived(row, has_part) for row in of_project)
+        present = (row for row in found if row is not None)
+        while several := list(islice(present, ROWS_AT_ONCE)):
+            yield ProjectName(tenant, project), several
 
 
-def _portions(table: pa.Table) -> Iterator[Portion]:
-    events, sizes = Tally(), Tally()
-    lengths = (event.as_buffer().size for event in table.column("event_bytes"))
-    for tenant, length in zip(table.column("tenant_id").to_pylist(), lengths, strict=True):
-        events.add(tenant, 1)
-        sizes.add(tenant, length)
-    for share, size in zip(events.shares(), sizes.shares(), strict=True):
-        yield Portion(share.tenant, share.items, size.items)
+def _archived(row: FileRow, has_part: Callable[[str, bytes], bool]) -> ArchivedRow | None:
+    event = decode(row.data)
+    if not all(has_part(row.tenant, part) for part in event.state_change.blob_parts):
+        return None
+    position = Position(StreamIdentity.parse(row.stream), row.partition, row.log_sequence, row.log_index)
+    return ArchivedRow(event.event_id, hashlib.sha256(row.data).digest(), position, len(row.data))

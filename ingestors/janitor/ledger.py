@@ -6,16 +6,17 @@ looked at again once a window.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
-
-import pyarrow as pa
 
 from ingestors.janitor.bounds import Bounds
 from ingestors.janitor.evidence import archived_rows
 from ingestors.janitor.notes import FileNote, Notes
 from ingestors.janitor.plan import StorePlan, Tally
 from ingestors.janitor.policy import DAY_US
+from nervous_system.archive.filerows import FileRow
 from nervous_system.archive.manifest import FileEntry
 from nervous_system.errors import NotFoundError, UnavailableError
 from nervous_system.failpoints import failpoint
@@ -28,8 +29,8 @@ STORE = "ledger"
 NEVER = 0
 EMBEDDED = "embedded://"
 
-Rows = Callable[[FileEntry], pa.Table]
-"""Reads a file of the archive and checks it."""
+Rows = Callable[[FileEntry], AbstractContextManager[Iterator[FileRow]]]
+"""Checks a file of the archive, and reads it row by row."""
 
 
 class LedgerStore:
@@ -75,7 +76,8 @@ class LedgerStore:
         total = Offloaded()
         for entry in entries:
             if tenants := self._tenants(bounds, entry):
-                total += self._offload(bounds, entry, tenants, rows(entry))
+                with rows(entry) as of_file:
+                    total += self._offload(bounds, entry, tenants, of_file)
                 failpoint("janitor-after-file")
         self._ledger.reclaim()
         failpoint("janitor-after-reclaim")
@@ -87,29 +89,29 @@ class LedgerStore:
         tenants = (portion.tenant for portion in note.portions)
         return {tenant for tenant in tenants if bounds.covers(entry, tenant) and _is_due(note, tenant, bounds.now_us)}
 
-    def _offload(self, bounds: Bounds, entry: FileEntry, tenants: set[str], table: pa.Table) -> Offloaded:
+    def _offload(self, bounds: Bounds, entry: FileEntry, tenants: set[str], rows: Iterable[FileRow]) -> Offloaded:
         note, total = self._notes.files[entry.key], Offloaded()
-        found = archived_rows(table, tenants, self._has_part)
+        told, kept = Counter[str](), Counter[str]()
+        for project, several in archived_rows(rows, tenants, self._has_part):
+            gone = self._offload_some(bounds, project, several)
+            told[project.tenant] += len(several)
+            kept[project.tenant] += gone.kept
+            total += gone
         for portion in (each for each in note.portions if each.tenant in tenants):
-            projects = {project: rows for project, rows in found.items() if project.tenant == portion.tenant}
-            gone = self._offload_tenant(bounds, projects)
-            if gone.kept:
+            if kept[portion.tenant]:
                 again_us = bounds.now_us + bounds.policy.days_of(portion.tenant) * DAY_US
-            elif sum(map(len, projects.values())) < portion.events:
+            elif told[portion.tenant] < portion.events:
                 again_us = bounds.now_us + DAY_US
             else:
                 again_us = NEVER
             note.offloaded[portion.tenant] = again_us
-            total += gone
         return total
 
-    def _offload_tenant(self, bounds: Bounds, projects: Mapping[ProjectName, Sequence[ArchivedRow]]) -> Offloaded:
-        total = Offloaded()
-        for project, rows in projects.items():
-            if self._is_known(project):
-                keep = self._kept(project.tenant, bounds.policy.cutoff_us(project.tenant, bounds.now_us))
-                total += self._ledger.offload(project, rows, keep)
-        return total
+    def _offload_some(self, bounds: Bounds, project: ProjectName, rows: Sequence[ArchivedRow]) -> Offloaded:
+        if not self._is_known(project):
+            return Offloaded()
+        keep = self._kept(project.tenant, bounds.policy.cutoff_us(project.tenant, bounds.now_us))
+        return self._ledger.offload(project, rows, keep)
 
     def _kept(self, tenant: str, cutoff_us: int) -> set[bytes]:
         """What stood in any project of a tenant: they store a content once, and a fork's tree is of another's."""

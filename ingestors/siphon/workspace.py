@@ -61,8 +61,9 @@ def explained(folder: Path) -> Iterator[None]:
     except OSError as error:
         reason = error.strerror or str(error)
         raise UnavailableError(
-            f"Files for the archive cannot be written in {folder} ({reason}): free space there, or name another folder "
-            "in ENCHANTED_SIPHON_FOLDER. Nothing is lost; it is tried again."
+            f"Files of the archive cannot be written in {folder} ({reason}): free space there, or name another folder, "
+            "the siphon's in ENCHANTED_SIPHON_FOLDER, the janitor's in ENCHANTED_HOME. Nothing is lost; it is tried "
+            "again."
         ) from error
 
 

@@ -103,11 +103,13 @@ class ArchivedRow:
         event_id: the event.
         digest: SHA-256 of its bytes there.
         position: where the log had it.
+        size_bytes: how many bytes they are.
     """
 
     event_id: str
     digest: bytes
     position: Position
+    size_bytes: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ from functools import partial
 
 from nervous_system.contract import Origin
 from nervous_system.errors import ContractError, EnchantedError, NotFoundError
+from nervous_system.events import now_us
 from nervous_system.landing import Batch, Cursor, Refusal
 from nervous_system.ledger import keys
 from nervous_system.ledger import rebuilding as rebuild
@@ -115,17 +116,19 @@ class Ledger:
             total.refusals += landed.refusals
         return total
 
-    def begin_rebuild(self, found_good: rebuild.Standing | None = None) -> None:
+    def begin_rebuild(self, found_good: rebuild.Standing | None = None, *, archived_us: int = 0) -> None:
         """Keeps all others from landing until ``end_rebuild``; safe to be called again.
 
         Args:
             found_good: the ``cursors`` at which what the ledger holds was found to be the archive's beginning.
+            archived_us: when the log took the last that the archive has, microseconds since 1970: versions begin there
+                at least, whatever this machine's clock says.
 
         Raises:
             NotEmptyError: the ledger holds events, no rebuild was begun, and it is not there that it was found good.
             SettingsError: the cluster's versions must be raised first.
         """
-        rebuild.mark(self._engine, self._system(), found_good or {})
+        rebuild.mark(self._engine, self._system(), found_good or {}, max(now_us(), archived_us))
 
     def end_rebuild(self) -> None:
         """Lets all land again."""

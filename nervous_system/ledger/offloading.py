@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from functools import partial
 from typing import NamedTuple
 
@@ -18,8 +18,9 @@ from nervous_system.ledger.values import read_whole
 from nervous_system.ledger.versions import Version
 from nervous_system.projects import ProjectName
 
-# With their contents a few megabytes, read within the seconds that a transaction may take.
+# What a transaction reads within the seconds that it may take: about as much as a landing writes.
 GROUP_ROWS = 128
+GROUP_BYTES = 800_000
 
 
 class _Found(NamedTuple):
@@ -60,22 +61,39 @@ class Offloading:
         """Replaces what can be, in transactions of their own."""
         total = Offloaded()
         self._snapshot = self._engine.run(self._last_snapshot)
-        for start in range(0, len(rows), GROUP_ROWS):
-            total += self._engine.run(partial(self._replace, rows=rows[start : start + GROUP_ROWS]))
+        for group in _groups(rows):
+            total += self._replace_group(group)
             failpoint("after-offload")
         return total
 
-    def _replace(self, transaction: Transaction, rows: Sequence[ArchivedRow]) -> Offloaded:
-        """The transaction's body. Run again after an unknown outcome, it finds the stubs and writes nothing."""
+    def _replace_group(self, rows: Sequence[ArchivedRow]) -> Offloaded:
+        """Parts go before the events that name them, each in a transaction: killed between, none is forgotten."""
+        gone, parts = self._engine.run(partial(self._replace, rows=rows, parts_gone=False))
+        for part in parts:
+            freed_bytes = self._engine.run(partial(self._replace_blobs, stubs={part: ContentStub()}))
+            gone += Offloaded(bytes_freed=freed_bytes)
+        if parts:
+            gone += self._engine.run(partial(self._replace, rows=rows, parts_gone=True))[0]
+        return gone
+
+    def _replace(
+        self, transaction: Transaction, rows: Sequence[ArchivedRow], *, parts_gone: bool
+    ) -> tuple[Offloaded, set[bytes]]:
+        """The transaction's body, and the parts that must go first, where there are any: it writes nothing then.
+
+        Run again after an unknown outcome, it finds the stubs and writes nothing.
+        """
         found = self._found(transaction, rows)
         known = {each.row.event_id for each in found}
         hot = [each for each in found if each.record.archived_at is None]
         going = [each for each in hot if not self._stays(each)]
+        if not parts_gone and (parts := self._parts(going)):
+            return Offloaded(), parts
         freed_bytes = sum([self._replace_event(transaction, each) for each in going])
-        freed_bytes += self._replace_blobs(transaction, going)
+        freed_bytes += self._replace_blobs(transaction, self._stubs(going))
         self._mark_sources(transaction, [each for each in going if each.carried])
         differences = tuple(row.event_id for row in rows if row.event_id not in known)
-        return Offloaded(len(found) - len(hot) + len(going), freed_bytes, len(hot) - len(going), differences)
+        return Offloaded(len(found) - len(hot) + len(going), freed_bytes, len(hot) - len(going), differences), set()
 
     def _stays(self, found: _Found) -> bool:
         """Whether the event is needed to know what stands now: behind the last snapshot, or what it carries stands."""
@@ -114,14 +132,21 @@ class Offloading:
         stub = EventRecord(found.record.recorded_us, b"", archived_at=found.row.position).encode()
         return _put(transaction, found.key, found.value, stub)
 
-    def _replace_blobs(self, transaction: Transaction, going: Sequence[_Found]) -> int:
-        """Bytes that are freed by replacing the contents that the events carry, and the parts that they name."""
-        stubs: dict[bytes, ContentStub] = {}
-        for each in going:
-            if each.record.digest:
-                stubs[each.record.digest] = ContentStub(self._name.project, each.row.position)
-            elif each.change is not None:
-                stubs |= {part: ContentStub() for part in each.change.blob_parts if part not in self._keep}
+    def _parts(self, going: Sequence[_Found]) -> set[bytes]:
+        """The parts that the events name, but for those that stay."""
+        changes = (each.change for each in going if each.change is not None and not each.record.digest)
+        return {part for change in changes for part in change.blob_parts if part not in self._keep}
+
+    def _stubs(self, going: Sequence[_Found]) -> dict[bytes, ContentStub]:
+        """What stands for the contents that the events carry."""
+        return {
+            each.record.digest: ContentStub(self._name.project, each.row.position)
+            for each in going
+            if each.record.digest
+        }
+
+    def _replace_blobs(self, transaction: Transaction, stubs: Mapping[bytes, ContentStub]) -> int:
+        """Bytes that are freed by replacing the contents of these hashes."""
         wanted = [keys.blob(self._tenant_prefix, digest) for digest in stubs]
         freed_bytes = 0
         for key, value, stub in zip(wanted, read_whole(transaction, wanted), stubs.values(), strict=True):
@@ -136,6 +161,20 @@ class Offloading:
             source = None if value is None else ContentSource.decode(value)
             if source is not None and (each.record.digest or source.version == each.version):
                 transaction.set(key, source.cooled().encode())
+
+
+def _groups(rows: Sequence[ArchivedRow]) -> Iterator[list[ArchivedRow]]:
+    """The rows of one transaction each; a larger event stands alone."""
+    group: list[ArchivedRow] = []
+    size_bytes = 0
+    for row in rows:
+        if group and (len(group) == GROUP_ROWS or size_bytes + row.size_bytes > GROUP_BYTES):
+            yield group
+            group, size_bytes = [], 0
+        group.append(row)
+        size_bytes += row.size_bytes
+    if group:
+        yield group
 
 
 def _put(transaction: Transaction, key: bytes, value: bytes, stub: bytes) -> int:

@@ -5,14 +5,14 @@ every landing's own transaction; only the rebuild's landings pass it.
 
 A ledger that is filled anew gives new versions. So that none that somebody wrote down can come to mean another event,
 its versionstamps begin at the number of microseconds since 1970: no ledger before it can have got there, since each
-began below, at 0 or at the time of its own rebuild, and takes less than a million commits a second. (To raise the
+began below, at 0 or at the time of its own rebuild, and takes less than a million commits a second; by the clock or by
+the last time in the archive, whichever is later, for the clock may have fallen back since. (To raise the
 incarnation instead would put a project's past behind its forks, which name theirs in their events.)
 """
 
 from __future__ import annotations
 
 from nervous_system.errors import EnchantedError, SettingsError
-from nervous_system.events import now_us
 from nervous_system.landing import Cursor
 from nervous_system.ledger import keys, tuples
 from nervous_system.ledger.gate import Gate, GateError, Shut, gate_key, read_mark
@@ -62,13 +62,14 @@ def _standing(key: bytes, value: bytes) -> tuple[tuple[str, StreamIdentity, int]
     return (str(sink), StreamIdentity.parse(str(stream)), int(str(partition))), Cursor(*decode_cursor(value))
 
 
-def mark(engine: Engine, system_prefix: bytes, found_good: Standing) -> None:
+def mark(engine: Engine, system_prefix: bytes, found_good: Standing, least: int) -> None:
     """Begins a rebuild, or goes on with one.
 
     Args:
         engine, system_prefix: of the ledger.
         found_good: where its sinks stood when what it holds was found to be the archive's beginning; empty where that
             was not looked for.
+        least: where the versionstamps of a ledger begin that is rebuilt: microseconds since 1970.
 
     Raises:
         NotEmptyError: somebody has landed in this ledger, and no rebuild was begun.
@@ -93,7 +94,7 @@ def mark(engine: Engine, system_prefix: bytes, found_good: Standing) -> None:
         transaction.set(gate, _BEGUN)
 
     if not is_marked(engine, system_prefix):
-        raise_versions(engine, now_us())
+        raise_versions(engine, least)
     engine.run(work)
 
 

@@ -84,6 +84,7 @@ def _offload(settings: Settings, landed: Sequence[Batch]) -> None:
             each.event.event_id,
             hashlib.sha256(each.data).digest(),
             Position(STREAM, batch.partition, message.sequence, each.index),
+            len(each.data),
         )
         for batch in landed
         for message in batch.messages

@@ -23,7 +23,7 @@ class _Stretch(NamedTuple):
 def archived_row(message: LandedMessage, landed: LandedEvent) -> ArchivedRow:
     """An event of the sample stream's first partition, as who has archived it says it."""
     position = Position(STREAM, 0, message.sequence, landed.index)
-    return ArchivedRow(landed.event.event_id, hashlib.sha256(landed.data).digest(), position)
+    return ArchivedRow(landed.event.event_id, hashlib.sha256(landed.data).digest(), position, len(landed.data))
 
 
 class ColdFile:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar, cast
 
 from nervous_system.contract import SwarmEvent
 from nervous_system.landing import Cursor, LandedMessage
@@ -14,7 +14,7 @@ from nervous_system.ledger.append import Landed
 from nervous_system.ledger.foundationdb import load_binding
 from nervous_system.ledger.history import History
 from nervous_system.ledger.ledger import Ledger
-from nervous_system.ledger.transaction import Engine, LedgerError, Transaction
+from nervous_system.ledger.transaction import Engine, KeyValue, LedgerError, Transaction
 from nervous_system.projects import ProjectName
 from tests import samples
 from tests.contract.cold import ColdFile
@@ -88,6 +88,51 @@ def opened_hub(engine: Engine, address: str, archive: ColdFile | None = None) ->
     if address.startswith("fdb:"):
         fdb = load_binding()
         fdb.directory.remove_if_exists(fdb.open(address.removeprefix("fdb://")), (root,))
+
+
+class WeighedTransaction:
+    """A transaction that counts the bytes of the values that it reads."""
+
+    def __init__(self, inner: Transaction) -> None:
+        self._inner = inner
+        self.read_bytes = 0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._inner, name)
+
+    def get_many(self, keys: Sequence[bytes], **options: Any) -> list[bytes | None]:
+        found = self._inner.get_many(keys, **options)
+        self.read_bytes += sum(len(value) for value in found if value is not None)
+        return found
+
+    def get_range(self, begin: bytes, end: bytes, **options: Any) -> list[KeyValue]:
+        found = self._inner.get_range(begin, end, **options)
+        self.read_bytes += sum(len(value) for _, value in found)
+        return found
+
+
+class WeighedEngine:
+    """An engine that says how many bytes of values each of its transactions has read.
+
+    Args:
+        inner: the engine beneath.
+    """
+
+    def __init__(self, inner: Engine) -> None:
+        self._inner = inner
+        self.read_bytes: list[int] = []
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._inner, name)
+
+    def run(self, work: Callable[[Transaction], T]) -> T:
+        def weighed(transaction: Transaction) -> T:
+            counting = WeighedTransaction(transaction)
+            result = work(cast(Transaction, counting))
+            self.read_bytes.append(counting.read_bytes)
+            return result
+
+        return self._inner.run(weighed)
 
 
 class ForgetfulEngine:

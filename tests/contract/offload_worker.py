@@ -28,12 +28,11 @@ def content_of(number: int) -> bytes:
 
 def rows(count: int) -> list[ArchivedRow]:
     """Events 0 to ``count``, which the log has in one message each."""
-    return [
-        ArchivedRow(
-            event(number).event_id, hashlib.sha256(data_of(number)).digest(), Position(STREAM, 0, number + 1, 0)
-        )
-        for number in range(count)
-    ]
+    return [_row(event(number).event_id, data_of(number), number + 1) for number in range(count)]
+
+
+def _row(event_id: str, data: bytes, sequence: int) -> ArchivedRow:
+    return ArchivedRow(event_id, hashlib.sha256(data).digest(), Position(STREAM, 0, sequence, 0), len(data))
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import tempfile
 from collections.abc import Iterator
@@ -17,9 +18,9 @@ from ingestors.janitor.policy import DAY_US, Policy
 from nervous_system.archive.errors import ArchiveDamagedError
 from nervous_system.contract import AgentDecision, Checkpoint, Origin, ToolCall
 from nervous_system.errors import SettingsError, UnavailableError
-from nervous_system.events import content_hash
+from nervous_system.events import PART_LIMIT_BYTES, content_hash
 from nervous_system.ledger.cold import ColdStore, Offloaded
-from nervous_system.ledger.ledger import Ledger
+from nervous_system.ledger.ledger import TRANSACTION_BYTES, Ledger
 from nervous_system.ledger.records import CHUNK_BYTES
 from nervous_system.ledger.snapshots import Whole
 from nervous_system.ledger.transaction import Engine
@@ -32,7 +33,7 @@ from replay.moments import Moment, resolve
 from replay.verification import Verification
 from replay.why import explain
 from tests.contract.cold import ColdFile
-from tests.contract.hub import ForgetfulEngine, Hub, opened_hub
+from tests.contract.hub import ForgetfulEngine, Hub, WeighedEngine, opened_hub
 from tests.contract.swarm import BASE, Swarm, lines
 from tests.samples import BEGAN_US, PROJECT, event, in_parts, write
 
@@ -129,6 +130,23 @@ def test_an_unknown_outcome_is_no_matter(swarm: Swarm, engine: Engine, is_commit
     forgetful = Ledger(ForgetfulEngine(engine, is_committed=is_committed), hub.root)
     assert forgetful.offload(PROJECT, rows).events == len(rows)
     assert answers(hub, PROJECT) == before
+
+
+def test_no_transaction_reads_much_more_than_a_landing_writes(hub: Hub, engine: Engine) -> None:
+    assert hub.archive is not None
+    parts = [os.urandom(PART_LIMIT_BYTES) for _ in range(6)]
+    for number in range(6):
+        hub.put(event(number, state_change=write(f"large{number}", os.urandom(TRANSACTION_BYTES // 2 - 10_000))))
+    for part in parts:
+        hub.land(hub.part(part))
+    hub.put(event(10, state_change=in_parts("in parts", *parts)), event(11))
+    weighed = WeighedEngine(engine)
+    offloaded = Ledger(weighed, hub.root).offload(PROJECT, hub.archive.rows(PROJECT))
+    assert (offloaded.events, offloaded.kept, offloaded.differences) == (8, 0, ())
+    assert offloaded.bytes_freed > sum(map(len, parts)) + 6 * TRANSACTION_BYTES // 3
+    assert max(weighed.read_bytes) < 1.2 * TRANSACTION_BYTES
+    assert hub.history().blobs([hashlib.sha256(part).digest() for part in parts]) == parts
+    assert len(hub.archive.asked) == len(parts)
 
 
 def test_what_stands_now_stays_at_hand(swarm: Swarm) -> None:
@@ -271,7 +289,8 @@ def removed(hub: Hub, *projects: ProjectName) -> Offloaded:
     assert hub.archive is not None
     bounds = Bounds(Policy(1), EVER_US + 2 * DAY_US, {})
     store = LedgerStore(hub.ledger, "fdb:", Notes(), lambda *_: True)
-    return store._offload_tenant(bounds, {project: hub.archive.rows(project) for project in projects})
+    gone = [store._offload_some(bounds, project, hub.archive.rows(project)) for project in projects]
+    return sum(gone, Offloaded())
 
 
 def test_what_stands_in_a_fork_stays_at_hand(hub: Hub) -> None:

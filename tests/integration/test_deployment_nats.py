@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -24,6 +25,7 @@ from nervous_system.publisher import Publisher
 from nervous_system.settings import Settings
 from syncer.log import Log
 from tests.integration.deployed import running_nats
+from tests.integration.stack_process import PATIENCE_S
 from tests.integration.syncing import Edge
 from tests.samples import event
 
@@ -166,6 +168,31 @@ def test_the_desk_answers_about_ones_own(hub: Hub, monkeypatch: pytest.MonkeyPat
             await Inquiry(acme, "beta").log()
 
     hub.run(work)
+
+
+NO_NUMBERS = [b"Infinity", b"NaN", b"1" * 400, b"1" * 5_000, b"1e999", b"-1", b"1.5", b'"1"', b"true", b"null", b"[1]"]
+
+
+def test_a_question_that_cannot_be_read_is_said_to_be_one(hub: Hub) -> None:
+    async def work(_ingestor: Client, acme: Client, _beta: Client) -> None:
+        for data in (b"", b"\xff", b"[]", b"[" * 100_000, *(b'{"sequence": %b}' % number for number in NO_NUMBERS)):
+            for subject, asked in (("message", data), ("landed", data.replace(b"sequence", b"partition"))):
+                told = json.loads(await answered(acme, f"desk.acme.{subject}", asked))
+                assert told["error"] == "the question cannot be read", asked[:40]
+        assert (await Inquiry(acme, "acme").log()).stream
+
+    hub.run(work)
+
+
+async def answered(client: Client, subject: str, data: bytes) -> bytes:
+    """What is answered; the server may still give a question to a desk that has just gone."""
+    deadline_s = time.monotonic() + PATIENCE_S
+    while True:
+        try:
+            return (await client.request(subject, data, timeout=PATIENCE_S)).data
+        except nats.errors.NoRespondersError:
+            assert time.monotonic() < deadline_s
+            await asyncio.sleep(QUICK_S / 10)
 
 
 def test_a_syncer_works_with_a_tenants_credentials(hub: Hub, tmp_path: Path) -> None:

@@ -41,7 +41,7 @@ def test_an_import_stopped_again_and_again_ends_as_one_that_was_not(
     seed = random.randrange(10**9)
     print(f"seed {seed}")
     chance = random.Random(seed)
-    for _ in range(4):
+    for _ in range(2):
         before = len(in_ledger(settings, stopped))
         process = whole_stack.start("import", "git", repository.path, "--project", str(stopped), "--limit", "9")
         goal = before + chance.randint(1, 12)

@@ -19,6 +19,7 @@ from ingestors.precedence import check_precedence
 from nervous_system.archive.objects import ObjectStore
 from nervous_system.contract import Checkpoint, Origin
 from nervous_system.errors import EnchantedError, UnavailableError
+from nervous_system.events import now_us
 from nervous_system.landing import LandedMessage
 from nervous_system.projects import ProjectName
 from nervous_system.settings import Settings
@@ -206,6 +207,19 @@ def test_an_ingestor_begins_a_new_log_behind_all_of_the_one_before(lived: OwnHub
     sink.open()
     check_precedence(hub.settings, sink, NEW, 1)
     sink.close()
+
+
+def test_versions_of_a_rebuilt_ledger_begin_behind_the_archive_whatever_the_clock_says(
+    servers: Settings, tmp_path: Path
+) -> None:
+    hub = new_hub(servers, tmp_path)
+    ahead_us = now_us() + 365 * 86_400_000_000
+    hub.land(OLD, 0, [message(1, [written(1)], recorded_us=ahead_us)], "ledger", "siphon")
+    hub = hub.emptied("ledger")
+    rebuild(hub, "ledger")
+    with hub.ledger() as ledger:
+        [stored] = ledger.history(PROJECT).events()
+    assert int.from_bytes(stored.version.stamp[:8], "big") >= ahead_us
 
 
 def test_an_empty_archive_rebuilds_nothing(servers: Settings, tmp_path: Path) -> None:

@@ -11,6 +11,8 @@ import click
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from nats.aio.client import Client
+from nats.aio.msg import Msg
 
 from infrastructure.cli.ingest import parse_share
 from ingestors import sharing
@@ -52,6 +54,19 @@ def test_shares_by_number_are_all_of_them(count: int, data: st.DataObject) -> No
 def test_what_is_no_share_is_a_usage_error(text: str) -> None:
     with pytest.raises(click.BadParameter, match="no share of 4 partitions"):
         parse_share(text, 4)
+
+
+def test_who_was_not_heard_for_long_is_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def work() -> None:
+        roster = Roster(Client(), SINK, "own")
+        await roster._hear(Msg(_client=Client(), data=b"other"))
+        assert roster.members() == {"own", "other"}
+        monkeypatch.setattr(sharing, "LOST_AFTER_S", 0.0)
+        assert roster.members() == {"own"}
+        monkeypatch.setattr(sharing, "LOST_AFTER_S", 1e9)
+        assert roster.members() == {"own"}
+
+    asyncio.run(work())
 
 
 def test_processes_that_come_and_go_share_anew(servers: Settings, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -150,7 +150,7 @@ async def ensure_stream(context: JetStreamContext, settings: Settings) -> Stream
     if not is_ours and closed_partitions(info) != settings.partitions:
         raise SettingsError(
             f"Stream {settings.stream} was made with another number of partitions than ENCHANTED_PARTITIONS="
-            f"{settings.partitions}: set it to the number the stream was made with."
+            f"{settings.partitions}: set it to the number the stream was made with, or run `enchanted repartition`."
         )
     return identity(info)
 

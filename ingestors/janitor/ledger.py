@@ -13,7 +13,7 @@ from pathlib import Path
 
 from ingestors.janitor.bounds import Bounds
 from ingestors.janitor.evidence import archived_rows
-from ingestors.janitor.notes import FileNote, Notes
+from ingestors.janitor.notes import Notes
 from ingestors.janitor.plan import StorePlan, Tally
 from ingestors.janitor.policy import DAY_US
 from nervous_system.archive.filerows import FileRow
@@ -39,7 +39,7 @@ class LedgerStore:
     Args:
         ledger: opened.
         address: of it.
-        notes: what has gone before.
+        notes: what the files of the archive hold.
         has_part: whether the archive has a tenant's part of a content, by its SHA-256.
     """
 
@@ -49,6 +49,9 @@ class LedgerStore:
         self._notes = notes
         self._path = Path(address.removeprefix(EMBEDDED)) if address.startswith(EMBEDDED) else None
         self._standing: dict[tuple[str, int], set[bytes]] = {}
+        # In the ledger, and not in the notes: one that was rebuilt or put back from a copy has its events whole again.
+        self._files = ledger.offloaded_files()
+        self._again_us = self._files.all()
 
     def size_bytes(self) -> int:
         """Room that an embedded ledger takes; 0 of a cluster, which gives room back by itself."""
@@ -74,6 +77,7 @@ class LedgerStore:
                 "The ledger is being rebuilt from the archive: run this again once that is finished."
             )
         total = Offloaded()
+        self._forget()
         for entry in entries:
             if tenants := self._tenants(bounds, entry):
                 with rows(entry) as of_file:
@@ -87,7 +91,22 @@ class LedgerStore:
         """Whose events of a file are to go now: all of them may, and they are not known to be gone."""
         note = self._notes.files[entry.key]
         tenants = (portion.tenant for portion in note.portions)
-        return {tenant for tenant in tenants if bounds.covers(entry, tenant) and _is_due(note, tenant, bounds.now_us)}
+        return {
+            tenant
+            for tenant in tenants
+            if bounds.covers(entry, tenant) and self._is_due(note.sha256, tenant, bounds.now_us)
+        }
+
+    def _is_due(self, sha256: str, tenant: str, now_us: int) -> bool:
+        again_us = self._again_us.get((sha256, tenant))
+        return again_us is None or NEVER < again_us <= now_us
+
+    def _forget(self) -> None:
+        """Files that were merged into others are asked about no more."""
+        named = {note.sha256 for note in self._notes.files.values()}
+        for sha256, tenant in [each for each in self._again_us if each[0] not in named]:
+            self._files.forget(sha256, tenant)
+            del self._again_us[sha256, tenant]
 
     def _offload(self, bounds: Bounds, entry: FileEntry, tenants: set[str], rows: Iterable[FileRow]) -> Offloaded:
         note, total = self._notes.files[entry.key], Offloaded()
@@ -104,7 +123,8 @@ class LedgerStore:
                 again_us = bounds.now_us + DAY_US
             else:
                 again_us = NEVER
-            note.offloaded[portion.tenant] = again_us
+            self._files.note(note.sha256, portion.tenant, again_us)
+            self._again_us[note.sha256, portion.tenant] = again_us
         return total
 
     def _offload_some(self, bounds: Bounds, project: ProjectName, rows: Sequence[ArchivedRow]) -> Offloaded:
@@ -133,8 +153,3 @@ class LedgerStore:
         except (NotFoundError, DamagedError):
             return False
         return True
-
-
-def _is_due(note: FileNote, tenant: str, now_us: int) -> bool:
-    again_us = note.offloaded.get(tenant)
-    return again_us is None or NEVER < again_us <= now_us

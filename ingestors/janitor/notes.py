@@ -14,7 +14,7 @@ from nervous_system.errors import SettingsError
 from nervous_system.settings import Settings
 
 FOLDER = "janitor"
-VERSION = 1
+VERSION = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,13 +33,10 @@ class FileNote:
     Args:
         sha256: of the object that was read and found good, hex.
         portions: what is in it, by tenant.
-        offloaded: for each tenant whose events have left the ledger, when they are looked at again, microseconds since
-            1970; 0 for never.
     """
 
     sha256: str
     portions: list[Portion]
-    offloaded: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -87,7 +84,7 @@ class Notes:
             "version": VERSION,
             "manifest": list(self.manifest),
             "files": {
-                key: [note.sha256, [[p.tenant, p.events, p.size_bytes] for p in note.portions], note.offloaded]
+                key: [note.sha256, [[p.tenant, p.events, p.size_bytes] for p in note.portions]]
                 for key, note in self.files.items()
             },
             "unnamed": self.unnamed,
@@ -109,9 +106,5 @@ class Notes:
 
 
 def _file_note(note: Any) -> FileNote:
-    sha256, portions, offloaded = note
-    return FileNote(
-        str(sha256),
-        [Portion(str(tenant), int(events), int(size)) for tenant, events, size in portions],
-        {str(tenant): int(again_us) for tenant, again_us in offloaded.items()},
-    )
+    sha256, portions = note
+    return FileNote(str(sha256), [Portion(str(tenant), int(events), int(size)) for tenant, events, size in portions])

@@ -20,6 +20,7 @@ from nervous_system.ledger.gate import Gate, gate_key
 from nervous_system.ledger.history import History
 from nervous_system.ledger.keys import ProjectKeys
 from nervous_system.ledger.lineage import ForkedHistory
+from nervous_system.ledger.offloaded import OffloadedFiles
 from nervous_system.ledger.offloading import Offloading
 from nervous_system.ledger.records import DamagedError, Head
 from nervous_system.ledger.snapshots import SnapshotStore
@@ -245,6 +246,10 @@ class Ledger:
         With them those of parts, and of contents that diffs lead on from. Raises NotFoundError for no project.
         """
         return standing_contents(self.history(project), since_us)
+
+    def offloaded_files(self) -> OffloadedFiles:
+        """Files of the archive from which ``offload`` was told of everything."""
+        return OffloadedFiles(self._engine, self._system())
 
     def reclaim(self) -> int:
         """Gives free room of the embedded file back to the disk: how many bytes. A cluster does so by itself: 0."""

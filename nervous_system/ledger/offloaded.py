@@ -39,6 +39,11 @@ class OffloadedFiles:
                 return found
             begin = keys.after(rows[-1][0])
 
+    def forget(self, sha256: str, tenant: str) -> None:
+        """The archive has that file no more."""
+        key = tuples.pack((sha256, tenant), self._head)
+        self._engine.run(lambda transaction: transaction.clear(key))
+
     def note(self, sha256: str, tenant: str, again_us: int) -> None:
         """A file's events of a tenant have been replaced, but for those that are to be looked at again."""
         key = tuples.pack((sha256, tenant), self._head)

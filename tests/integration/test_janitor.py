@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -33,6 +34,7 @@ from nervous_system.errors import UnavailableError
 from nervous_system.events import INLINE_LIMIT_BYTES, content_hash, encode_batch, now_us, uuid7
 from nervous_system.landed import last_sequence, wait_until_landed
 from nervous_system.landing import Cursor
+from nervous_system.ledger.embedded.backups import back_up
 from nervous_system.ledger.ledger import Ledger
 from nervous_system.projects import ProjectName
 from nervous_system.recorder import Recorder
@@ -220,6 +222,25 @@ def test_what_landed_again_before_it_went_goes_whole(hub: Hub) -> None:
     janitor.once()
     assert _rows(hub, project) == 0
     assert in_clickhouse(hub.settings, project) == []
+
+
+def test_a_ledger_that_was_put_back_is_thinned_again(hub: Hub, tmp_path: Path) -> None:
+    project, file = ProjectName("acme", "again"), tmp_path / "ledger.sqlite"
+    hub.record(project, 3)
+    hub.await_landed(project)
+    back_up(Path(hub.settings.ledger.removeprefix("embedded://")), tmp_path / "copy")
+    settings = replace(hub.settings, ledger=f"embedded://{file}")
+    gone = []
+    for is_put_back in (True, False, True):
+        if is_put_back:
+            for each in tmp_path.glob("ledger.sqlite*"):
+                each.unlink()
+            shutil.copy(tmp_path / "copy", file)
+        janitor = Janitor(settings, POLICY, lambda: now_us() + AHEAD_DAYS * DAY_US)
+        gone.append(next(done.items for done in janitor.once().stores if done.store == "ledger"))
+    first, second, third = gone
+    assert first == third > 0
+    assert second == 0
 
 
 def test_a_log_that_lost_its_end_is_left_alone(hub: Hub) -> None:

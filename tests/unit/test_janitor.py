@@ -111,7 +111,7 @@ def test_notes_are_what_was_written_and_none_where_they_are_spoilt(tmp_path: Pat
     path = tmp_path / "janitor" / "notes.json"
     notes = Notes.read(path)
     notes.manifest = (3, "ab")
-    notes.files["key"] = FileNote("cd", [Portion("acme", 1, 2)], {"acme": 5})
+    notes.files["key"] = FileNote("cd", [Portion("acme", 1, 2)])
     notes.unnamed["other"] = 7
     notes.write()
     assert Notes.read(path) == notes

@@ -40,7 +40,7 @@ ORDER BY toUInt64(splitByChar('@', log_stream)[-1]), log_partition, log_sequence
 ANSWER_TIMEOUT_S = 60.0
 # What asking raises while a store is away, or before anybody has made its tables.
 AWAY = (apsw.Error, OSError, BotoCoreError, ClientError, KeyError)
-# An object never changes, so that each is read once.
+# By name and tag: an object that is there as it was is read once.
 _rows_by_object: dict[str, list[Row]] = {}
 
 
@@ -78,14 +78,14 @@ def in_archive(settings: Settings) -> Holdings:
     """In log order, from every file that the newest manifest names; what is not there holds nothing."""
     rows: list[Row] = []
     with s3(settings) as client:
+        tags = dict(objects(client, settings, "events/"))
         for key, entry in manifests.files(client, settings).items():
-            if entry["sha256"] not in _rows_by_object:
-                try:
-                    body = _body(client, settings, key)
-                except client.exceptions.NoSuchKey:
-                    continue
-                _rows_by_object[entry["sha256"]] = _rows(entry, body)
-            rows += _rows_by_object[entry["sha256"]]
+            if key not in tags:
+                continue
+            known = f"{key} {tags[key]}"
+            if known not in _rows_by_object:
+                _rows_by_object[known] = _rows(entry, _body(client, settings, key))
+            rows += _rows_by_object[known]
     held: dict[str, list[str]] = defaultdict(list)
     for _, project, name in sorted(rows):
         held[project].append(name)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import struct
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -20,6 +20,7 @@ from nervous_system.projects import ProjectName
 from nervous_system.streams import StreamIdentity
 
 LANES = 4
+LOOKED_UP = 500
 _LANES = struct.Struct(f"<{LANES}Q")
 _WRAP = 1 << 64
 
@@ -81,14 +82,14 @@ class Side:
     Args:
         name: of the store.
         rows: its events, in its order.
-        look_up: an event by its id; None where it is not there.
+        look_up: events by their ids, less those that are not there; at most LOOKED_UP of them are asked for at once.
         is_due: whether the store must have an event of the archive's: it has landed that far, and nobody removed it.
         is_covered: whether the archive must have an event of the store's.
     """
 
     name: str
     rows: Iterable[Held]
-    look_up: Callable[[str], Held | None]
+    look_up: Callable[[Sequence[str]], Mapping[str, Held]]
     is_due: Callable[[Archived], bool]
     is_covered: Callable[[Held], bool]
 
@@ -97,21 +98,36 @@ def difference(project: ProjectName, archived: Iterable[Archived], side: Side) -
     """The first difference; None where store and archive agree. Reads ``archived`` to its end only where they do."""
     held_rows = iter(side.rows)
     held = next(held_rows, None)
+    # Repetitions: of each the store has the first, further up. Asked for together, since there can be very many.
+    elsewhere: list[tuple[Archived, Held | None]] = []
     for row in archived:
         if held is not None and held.digest == row.digest and held.position in (None, row.position):
             held = next(held_rows, None)
-            continue
-        if not side.is_due(row):
-            continue
-        found = side.look_up(row.event_id)
-        if found is not None and (held is None or found.order < held.order):
-            continue
-        return Difference(side.name, str(project), row.event_id, where(row.position), _reason(row, found, held))
+        elif side.is_due(row):
+            elsewhere.append((row, held))
+            if len(elsewhere) == LOOKED_UP:
+                if (found := _misplaced(project, elsewhere, side)) is not None:
+                    return found
+                elsewhere = []
+    if (found := _misplaced(project, elsewhere, side)) is not None:
+        return found
     while held is not None and not side.is_covered(held):
         held = next(held_rows, None)
     if held is None:
         return None
     return Difference(side.name, str(project), held.event_id(), held.place(), "it is not in the archive")
+
+
+def _misplaced(
+    project: ProjectName, elsewhere: Sequence[tuple[Archived, Held | None]], side: Side
+) -> Difference | None:
+    """The first of the archive's events that the store does not have before what it was compared with."""
+    there = side.look_up(list(dict.fromkeys(row.event_id for row, _ in elsewhere))) if elsewhere else {}
+    for row, held in elsewhere:
+        found = there.get(row.event_id)
+        if found is None or (held is not None and found.order >= held.order):
+            return Difference(side.name, str(project), row.event_id, where(row.position), _reason(row, found, held))
+    return None
 
 
 def _reason(row: Archived, found: Held | None, held: Held | None) -> str:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Callable, Container, Iterator
+from collections.abc import Callable, Container, Iterator, Sequence
+from contextlib import suppress
 from functools import cache, lru_cache, partial
 from typing import Any
 
@@ -51,7 +52,7 @@ SELECT toString(event_id), lower(hex(SHA256(event_bytes))), log_stream, log_part
 FROM {TABLE} FINAL WHERE tenant_id = {{tenant:String}} AND project_id = {{project:String}}
 """
 _IN_ORDER = f"{_ROWS} AND {_COVERED} ORDER BY _rank DESC"
-_ONE = f"{_ROWS} AND event_id = toUUIDOrZero({{event_id:String}})"
+_SOME = f"{_ROWS} AND event_id IN (SELECT toUUIDOrZero(arrayJoin({{event_ids:Array(String)}})))"
 _THINNED = f"SELECT DISTINCT tenant_id FROM {REMOVED}"
 _FIRSTS = f"""
 SELECT tenant_id, log_stream, log_partition, min(log_sequence) FROM {TABLE}
@@ -89,7 +90,7 @@ class LedgerHoldings:
         try:
             history = self._ledger.own_history(project)
         except NotFoundError:
-            return Side("ledger", (), lambda _: None, self._is_due, lambda _: True)
+            return Side("ledger", (), lambda _: {}, self._is_due, lambda _: True)
         return Side(
             "ledger",
             map(_held, history.events()),
@@ -127,12 +128,13 @@ def _id_in(data: bytes) -> str:
         return "an event that cannot be read"
 
 
-def _in_history(history: History, event_id: str) -> Held | None:
-    version = history.version_of_event(event_id)
-    try:
-        return None if version is None else _held(history.event(version))
-    except NotFoundError:
-        return None
+def _in_history(history: History, event_ids: Sequence[str]) -> dict[str, Held]:
+    found: dict[str, Held] = {}
+    for event_id, version in zip(event_ids, history.versions_of_events(event_ids), strict=True):
+        if version is not None:
+            with suppress(NotFoundError):
+                found[event_id] = _held(history.event(version))
+    return found
 
 
 class ClickHouseHoldings:
@@ -211,10 +213,10 @@ class ClickHouseHoldings:
             for block in blocks:
                 yield from map(_held_row, block)
 
-    def _look_up(self, project: ProjectName, event_id: str) -> Held | None:
-        parameters = {"tenant": project.tenant, "project": project.project, "event_id": event_id}
-        rows = self._client.query(_ONE, parameters=parameters).result_rows
-        return _held_row(rows[0]) if rows else None
+    def _look_up(self, project: ProjectName, event_ids: Sequence[str]) -> dict[str, Held]:
+        parameters = {"tenant": project.tenant, "project": project.project, "event_ids": list(event_ids)}
+        rows = self._client.query(_SOME, parameters=parameters).result_rows
+        return {row[0]: _held_row(row) for row in rows}
 
     def _read_removed(self, project: ProjectName) -> frozenset[str]:
         parameters = {"tenant": project.tenant, "project": project.project}

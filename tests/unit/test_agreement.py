@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ingestors import agreement
 from ingestors.agreement import Archived, Difference, Digest, Held, Side, difference, digested, hash_of, partition_of
 from nervous_system.ledger.cold import Position
 from nervous_system.projects import ProjectName
@@ -48,9 +50,21 @@ def compare(
     ]
     by_id = {row.event_id(): row for row in reversed(rows)}
     side = Side(
-        "ledger", rows, by_id.get, lambda row: row.position.sequence <= landed, lambda row: row.recorded_us <= covers
+        "ledger",
+        rows,
+        lambda ids: {name: by_id[name] for name in ids if name in by_id},
+        lambda row: row.position.sequence <= landed,
+        lambda row: row.recorded_us <= covers,
     )
     return difference(PROJECT, archived(log), side)
+
+
+@pytest.fixture(autouse=True, scope="module", params=[2, agreement.LOOKED_UP])
+def looked_up(request: pytest.FixtureRequest) -> Iterator[None]:
+    """How many events are asked for at once makes no difference."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(agreement, "LOOKED_UP", request.param)
+        yield
 
 
 @given(logs)

@@ -11,7 +11,7 @@ demo: $(SETUP)
 	@$(BIN)/python -m infrastructure.local.demo "$(REPO)"
 
 test: $(SETUP)
-	$(BIN)/python -m pytest --numprocesses=3 --dist=loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest -m "not slow" --numprocesses=3 --dist=loadfile --no-loadscope-reorder
 
 check: $(SETUP)
 	$(BIN)/ruff check .
@@ -25,6 +25,7 @@ bench: $(SETUP)
 	$(BIN)/python -m tests.benchmarks
 
 chaos: $(SETUP)
+	$(BIN)/python -m pytest tests/integration -m slow
 	$(BIN)/python -m pytest tests/chaos -o norecursedirs=".*" -o timeout=1800
 
 proto: $(SETUP)

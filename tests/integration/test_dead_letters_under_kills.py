@@ -18,6 +18,9 @@ from tests.integration.burying import dlq, land, listed, new_project, partition_
 from tests.integration.stores import in_clickhouse, in_ledger
 from tests.samples import event
 
+# Killed, or started and stopped, again and again: behind `make chaos`.
+pytestmark = pytest.mark.slow
+
 PATIENCE_S = 60.0
 # Whether the message is landed, and which of its refusals are buried, when a worker dies at a place. One of them is
 # found in reading, the other only by the ledger, in its transaction.

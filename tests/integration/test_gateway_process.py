@@ -12,6 +12,9 @@ import pytest
 
 from tests.integration.gateway_process import GatewayProcess, environment, running_gateway
 
+# Killed, or started and stopped, again and again: behind `make chaos`.
+pytestmark = pytest.mark.slow
+
 
 def test_an_acknowledged_insert_survives_kill(tmp_path: Path) -> None:
     gateway = GatewayProcess(tmp_path / "data").start()

@@ -17,6 +17,9 @@ from tests.integration.odd_repository import GitRepository, build_odd_repository
 from tests.integration.stack_process import wait_until
 from tests.integration.stores import in_ledger
 
+# Killed, or started and stopped, again and again: behind `make chaos`.
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def repository(tmp_path_factory: pytest.TempPathFactory) -> GitRepository:

@@ -15,7 +15,7 @@ from nervous_system.settings import Settings
 from nervous_system.submission import Submission, submit
 from tests.integration.submitting import made, new_project, on_log, stored
 
-INSTANTS = 40
+INSTANTS = 15
 
 
 def taken(settings: Settings, project: ProjectName, by_us: int) -> int:

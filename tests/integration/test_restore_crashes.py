@@ -21,6 +21,9 @@ from replay.restoring.inplace_undo import is_cut_off, recover, undo
 from replay.tree import EXECUTABLE, FILE, SUBMODULE, SYMLINK
 from tests.integration.restoring import Model, Past, lay, names, photograph
 
+# Killed, or started and stopped, again and again: behind `make chaos`.
+pytestmark = pytest.mark.slow
+
 CHANGES = {"mkdir", "rmdir", "unlink", "rename", "symlink", "open", "write", "fsync"}
 OWN_CHANGES = {function.__code__ for function in (folders.move, folders.flush)}
 

@@ -26,6 +26,9 @@ from tests.integration.stack_process import wait_until
 from tests.integration.submitting import on_log
 from tests.samples import event
 
+# Killed, or started and stopped, again and again: behind `make chaos`.
+pytestmark = pytest.mark.slow
+
 STORES = {"ledger": holdings.in_ledger, "clickhouse": holdings.in_clickhouse, "siphon": holdings.in_archive}
 PROJECTS = 8
 EVENTS = 60

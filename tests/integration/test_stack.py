@@ -98,6 +98,7 @@ def test_down_stops_what_a_killed_supervisor_left(commands: StackCommands) -> No
     assert child.process() is None
 
 
+@pytest.mark.slow
 def test_up_after_a_killed_supervisor_replaces_what_it_left(commands: StackCommands) -> None:
     commands.up("nats")
     child, ports = Identity.of(commands.pid("nats")), commands.ports()
@@ -197,6 +198,7 @@ def test_an_interrupted_up_leaves_nothing(commands: StackCommands) -> None:
     assert commands.survivors() == []
 
 
+@pytest.mark.slow
 def test_objects_outlive_a_killed_server_and_other_ports(commands: StackCommands) -> None:
     commands.up("s3")
     bucket(commands).put_object(Key="first", Body=b"1")

@@ -14,6 +14,9 @@ from infrastructure.local import stack
 from infrastructure.local.components import choose
 from tests.integration.stack_process import StackCommands, wait_until
 
+# Killed, or started and stopped, again and again: behind `make chaos`.
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def commands(tmp_path: Path) -> Iterator[StackCommands]:

@@ -21,6 +21,9 @@ from tests.integration.stores import in_ledger
 from tests.integration.submitting import made, on_log, stored
 from tests.integration.syncing import Edge
 
+# Killed, or started and stopped, again and again: behind `make chaos`.
+pytestmark = pytest.mark.slow
+
 PARTS = ["nats", "ingest-ledger"]
 
 

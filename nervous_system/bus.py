@@ -23,6 +23,16 @@ from nervous_system.streams import StreamIdentity
 logger = logging.getLogger(__name__)
 
 
+class _CutConnections(logging.Filter):
+    """Whoever waits for a connection that is cut is told; asyncio would tell once more when it forgets the future."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        return not (record.exc_info and isinstance(record.exc_info[1], ConnectionError))
+
+
+_CUT_CONNECTIONS = _CutConnections()
+
+
 class RefusalError(UnavailableError):
     """The log answered that it does not take a message: waiting alone does not mend it."""
 
@@ -62,6 +72,7 @@ async def connect(settings: Settings, *, patient: bool = False, ended: asyncio.E
         UnavailableError: no server answers.
     """
     url = settings.require("nats_url")
+    logging.getLogger("asyncio").addFilter(_CUT_CONNECTIONS)
     credentials = links.nats_options(settings)
     failures: list[Exception] = []
 
